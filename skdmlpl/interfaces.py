@@ -122,28 +122,37 @@ class RoundRecord:
     ----------
     round : int
         Number of the round.
-    n_pseudo_labeled : int
-        Unlabelled rows that had a pseudo-label in this round.
-    n_changed : int
-        Of these, rows whose label differs from the one they had in the round before (new ones included).
-    class_counts : ndarray of shape (n_classes,), int
-        Pseudo-labels per class.
-    mean_weight : float
-        Mean reliability of the pseudo-labels; nan where there are none.
+    pseudo_labels : PseudoLabels
+        Class indices and weights of the unlabelled rows, in their order, that the round trained with; -1 marks rows
+        that had none yet.
     prior : ndarray of shape (n_classes,), float
-        Estimated class distribution of the unlabelled rows.
+        Class distribution of the unlabelled rows, as estimated for these pseudo-labels.
     metric_loss, classification_loss : float
-        Mean training losses of the round's last epoch; nan where the stage did not run.
+        Mean training loss of each stage's last steps; nan where the stage did not run.
     seconds : float
         Wall time.
     """
 
     round: int
-    n_pseudo_labeled: int
-    n_changed: int
-    class_counts: np.ndarray
-    mean_weight: float
+    pseudo_labels: PseudoLabels
     prior: np.ndarray
     metric_loss: float
     classification_loss: float
     seconds: float
+
+    @property
+    def n_pseudo_labeled(self) -> int:
+        """Unlabelled rows that had a pseudo-label."""
+        return int(np.count_nonzero(self.pseudo_labels.labels >= 0))
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Pseudo-labels per class, shape (n_classes,)."""
+        labels = self.pseudo_labels.labels
+        return np.bincount(labels[labels >= 0], minlength=len(self.prior))
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean reliability of the pseudo-labels; nan where there are none."""
+        chosen = self.pseudo_labels.labels >= 0
+        return float(self.pseudo_labels.weights[chosen].mean()) if chosen.any() else float("nan")

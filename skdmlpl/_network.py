@@ -1,0 +1,87 @@
+"""A backbone, made to embed on the unit sphere and to classify by direction."""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skdmlpl.interfaces import BackboneFactory
+
+__all__ = ["EmbeddingNetwork", "build_network"]
+
+# Cosines lie in [-1, 1]; a softmax over them needs a scale to be able to become certain. It is learned from here.
+_INITIAL_LOGIT_SCALE = 10.0
+
+
+class EmbeddingNetwork(nn.Module):
+    """``backbone`` and a cosine classifier on its output.
+
+    The classifier sees directions only, like the metric loss and the neighbour search: the three speak of the same
+    geometry, and no class gains from a longer weight vector, which in a linear head is how frequent classes win (Kang
+    et al. 2020, arXiv 1910.09217).
+    """
+
+    def __init__(self, backbone: nn.Module, embedding_dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.class_directions = nn.Parameter(torch.randn(n_classes, embedding_dim) / math.sqrt(embedding_dim))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_LOGIT_SCALE)))
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
+        embeddings = F.normalize(self.backbone(batch).float())
+        cosines = F.linear(embeddings, F.normalize(self.class_directions))
+        return embeddings, cosines * self.log_scale.exp()
+
+
+def build_network(
+    backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int
+) -> EmbeddingNetwork:
+    """Build the network around a backbone or a factory of one; find the embedding's width by a dry forward.
+
+    Parameters
+    ----------
+    backbone : Module or callable
+        A module, which is copied, or a factory, which is called with ``example.shape[1:]``.
+    example : Tensor of shape (b, *input_shape)
+        A few training rows.
+    n_classes : int
+        Number of classes.
+
+    Raises
+    ------
+    TypeError
+        If the factory returns something other than a module, or the module something other than a tensor.
+    ValueError
+        If the backbone refuses the rows, or its output is not (b, d).
+    """
+    input_shape = tuple(example.shape[1:])
+    # The one place that asks what a part is: a module and a factory are both callable, with different arguments.
+    module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone(input_shape)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module or a callable that "
+            f"returns one. Got {type(module).__name__} from the callable instead."
+        )
+    module.to(example.device)
+    needs = f"must map rows of shape {input_shape} to vectors: (batch, *{input_shape}) to (batch, d)"
+    try:
+        with torch.no_grad():
+            output = copy.deepcopy(module).eval()(example)
+    except Exception as error:
+        raise ValueError(
+            f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. A batch of shape {tuple(example.shape)} "
+            f"made it fail with {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. Got {type(output).__name__} instead."
+        )
+    if output.ndim != 2 or output.shape[0] != example.shape[0] or output.shape[1] == 0:
+        raise ValueError(
+            f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. Got {tuple(output.shape)} for a batch of "
+            f"shape {tuple(example.shape)} instead."
+        )
+    return EmbeddingNetwork(module, output.shape[1], n_classes).to(example.device)

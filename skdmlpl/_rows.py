@@ -1,0 +1,70 @@
+"""The training rows, read batch by batch from the caller's own arrays."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Rows"]
+
+# Rows read in one go where order does not matter; large enough to hide Python's cost, small enough for any memory.
+_BATCH_BYTES = 16 * 2**20
+
+
+class Rows:
+    """``X`` followed by ``X_unlabeled``, indexed as one, without a copy of either.
+
+    A batch is gathered from the caller's arrays (which may be memory-mapped), converted and moved to the device; images
+    of dtype uint8 are scaled to [0, 1] on the way.
+
+    Parameters
+    ----------
+    *parts : ndarray of shape (n_rows, ...)
+        Arrays of equal row shape. They are only read.
+    dtype : torch.dtype, default=torch.float32
+        Floating dtype of the batches.
+    device : torch.device or str, default="cpu"
+        Where batches are put.
+    """
+
+    def __init__(
+        self, *parts: np.ndarray, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> None:
+        self.parts = [part for part in parts if len(part)]
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self._offsets = np.cumsum([0, *(len(part) for part in self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self.parts[0].shape[1:]
+
+    def __getitem__(self, index: np.ndarray | slice) -> Tensor:
+        """Return the rows of ``index`` (b,) as a floating tensor (b, *row_shape)."""
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        gathered = np.empty((len(index), *self.row_shape), dtype=np.result_type(*self.parts))
+        for part, start, stop in zip(self.parts, self._offsets[:-1], self._offsets[1:], strict=True):
+            here = (index >= start) & (index < stop)
+            gathered[here] = part[index[here] - start]
+        return self._convert(gathered)
+
+    def batches(self, size: int | None = None) -> Iterator[Tensor]:
+        """Yield all rows in order, ``size`` at a time."""
+        if size is None:
+            row_bytes = 8 * int(np.prod(self.row_shape))
+            size = max(1, _BATCH_BYTES // max(1, row_bytes))
+        for part in self.parts:
+            for start in range(0, len(part), size):
+                yield self._convert(np.array(part[start : start + size]))
+
+    def _convert(self, gathered: np.ndarray) -> Tensor:
+        image = gathered.dtype == np.uint8 and gathered.ndim == 4
+        if not gathered.dtype.isnative:
+            gathered = gathered.astype(gathered.dtype.newbyteorder("="))
+        batch = torch.from_numpy(gathered).to(self.device, self.dtype)
+        return batch.div_(255) if image else batch

@@ -1,0 +1,131 @@
+"""The one training loop, and the one pass that only looks."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skdmlpl._rows import Rows
+
+__all__ = ["Budget", "flush_denormals", "forward_in_batches", "optimize"]
+
+_WARMUP_SHARE = 0.1
+# The reported loss is a mean over this last share of the steps: one batch is too noisy to compare rounds by.
+_REPORTED_SHARE = 0.1
+# Longest memory of the weight average, in steps, and its share of a short run.
+_EMA_STEPS = 100
+_EMA_SHARE = 0.1
+
+
+class Budget(NamedTuple):
+    """How long and how strongly to train."""
+
+    n_steps: int
+    learning_rate: float
+    weight_decay: float
+
+
+def optimize(network: nn.Module, draw_loss: Callable[[], Tensor], budget: Budget, *, loss_name: str) -> float:
+    """Minimise ``draw_loss()``, one fresh batch a step, and leave the averaged weights in ``network``.
+
+    AdamW with decoupled decay on matrices only, a linear warm-up, a cosine to zero, and an exponential moving average
+    of the weights, which is what stays (Polyak & Juditsky 1992, doi 10.1137/0330046).
+
+    Returns
+    -------
+    float
+        Mean loss of the last steps.
+
+    Raises
+    ------
+    ValueError
+        At the first loss that is not finite; the message names ``loss_name``.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": budget.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.learning_rate, betas=(0.9, 0.98))
+    average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
+    n_reported = max(1, round(_REPORTED_SHARE * budget.n_steps))
+    reported = 0.0
+    network.train()
+    for step in range(budget.n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = budget.learning_rate * _rate(step, budget.n_steps)
+        loss = draw_loss()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ValueError(
+                f"The {loss_name} became {value} at step {step + 1} of {budget.n_steps}. Try a lower 'learning_rate' "
+                f"(it is {budget.learning_rate:g}), or features of a smaller range."
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update()
+        if step >= budget.n_steps - n_reported:
+            reported += value / n_reported
+    average.copy_to(network)
+    network.eval()
+    return reported
+
+
+def forward_in_batches(network: nn.Module, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings (n, d) and logits (n, n_classes) of all rows, float32."""
+    network.eval()
+    outputs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    with torch.inference_mode():
+        for batch in rows.batches():
+            for kept, output in zip(outputs, network(batch), strict=True):
+                kept.append(output.cpu().numpy())
+    embeddings, logits = (np.concatenate(kept) for kept in outputs)
+    return embeddings, logits
+
+
+class WeightAverage:
+    """Exponential moving average of a network's parameters and floating buffers, unbiased from the first step on."""
+
+    def __init__(self, network: nn.Module, memory: float) -> None:
+        self._live = [t for t in network.state_dict().values() if t.is_floating_point()]
+        self._mean = [t.clone() for t in self._live]
+        self._decay = 1.0 - 1.0 / memory
+        self._n_updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self._n_updates += 1
+        # A plain mean while fewer steps than the memory have been seen: the initial weights leave no trace.
+        decay = min(self._decay, 1.0 - 1.0 / self._n_updates)
+        torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, network: nn.Module) -> None:
+        if self._n_updates:
+            torch._foreach_copy_(self._live, self._mean)
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero inside, and restore the caller's mode.
+
+    The moments of parameters that stopped getting gradients decay into the denormal range, where a CPU computes some
+    twenty times slower.
+    """
+    was_on = torch.tensor([1e-40]).mul(1.0).item() == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_on)
+
+
+def _rate(step: int, n_steps: int) -> float:
+    """Return the share of the full learning rate at ``step``: linear warm-up, then cosine to zero."""
+    warmup = _WARMUP_SHARE * n_steps
+    return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / n_steps))

@@ -1,0 +1,163 @@
+"""Checks of what the caller hands to the estimator, and the encoding of unlabelled rows.
+
+The only module that imports names scikit-learn does not document.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
+
+__all__ = ["EncodedLabels", "check_images_or_table", "check_unlabeled", "encode_labels"]
+
+_IMAGE_NDIM = 4
+
+
+class EncodedLabels(NamedTuple):
+    """Labels as class indices.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The distinct labels, sorted.
+    codes : ndarray of shape (n_samples,), int
+        Index into ``classes``; -1 for unlabelled rows.
+    """
+
+    classes: np.ndarray
+    codes: np.ndarray
+
+
+def check_images_or_table(estimator, X, *, reset: bool) -> np.ndarray:
+    """Return ``X`` as a numeric array of 2 or 4 dimensions, in its own dtype, without a copy where it is one already."""
+    X = validate_data(
+        estimator, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=True, ensure_min_samples=1
+    )
+    return _check_layout(X, "X")
+
+
+def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
+    """Return ``X_unlabeled`` as an array whose rows have the shape of X's; None gives no rows."""
+    if X_unlabeled is None or (np.ndim(X_unlabeled) > 0 and len(X_unlabeled) == 0):
+        return np.empty((0, *X.shape[1:]), dtype=X.dtype)
+    # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
+    _check_same_columns(estimator, X_unlabeled)
+    X_unlabeled = check_array(
+        X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled", ensure_min_samples=0
+    )
+    _check_layout(X_unlabeled, "X_unlabeled")
+    if X_unlabeled.shape[1:] != X.shape[1:]:
+        raise ValueError(
+            f"X_unlabeled must have rows of the same shape as X, {X.shape[1:]}. Got {X_unlabeled.shape[1:]} instead."
+        )
+    return X_unlabeled
+
+
+def encode_labels(y, n_samples: int) -> EncodedLabels:
+    """Tell labelled from unlabelled rows and number the classes.
+
+    Unlabelled are None, NaN and pandas' NA everywhere, and -1 where labels are numbers or mixed with them. The one
+    exception: numbers that are exactly {-1, 1} are two ordinary classes.
+    """
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: give the labels of X, with -1 "
+            "(or None, for labels that are not numbers) on unlabelled rows."
+        )
+    y = column_or_1d(_as_label_array(y), warn=True)
+    if len(y) != n_samples:
+        raise ValueError(f"y must have one label for each row of X, {n_samples} labels. Got {len(y)} labels instead.")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity or a value too large for a label.")
+
+    unlabeled = _is_missing(y)
+    given = y[~unlabeled]
+    if given.dtype.kind == "O":
+        given = _narrow(given)
+    if given.dtype.kind == "O":
+        # Labels of several kinds: scikit-learn's self-training uses the number -1 among strings.
+        minus_one = np.fromiter((isinstance(v, int | np.integer) and v == -1 for v in given), bool, len(given))
+        given, unlabeled[~unlabeled] = _narrow(given[~minus_one]), minus_one
+    elif given.dtype.kind in "if" and set(np.unique(given)) != {-1, 1}:
+        minus_one = given == -1
+        given, unlabeled[~unlabeled] = given[~minus_one], minus_one
+
+    if len(given) == 0:
+        raise ValueError("y must label at least two classes. Got no labelled row: all are -1, None or NaN.")
+    check_classification_targets(given)
+    try:
+        classes, codes_given = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(value).__name__ for value in given})
+        raise TypeError(f"The labels in y must be of one kind, all strings or all numbers. Got {kinds}.") from error
+    if len(classes) < 2:
+        raise ValueError(f"y must label at least two classes. Got one class only: {classes[0]!r}.")
+    codes = np.full(n_samples, -1, dtype=np.int64)
+    codes[~unlabeled] = codes_given
+    return EncodedLabels(classes, codes)
+
+
+def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the labels of class indices; -1 becomes -1 where classes are numbers, else None."""
+    labels = classes[codes]
+    missing = codes < 0
+    if missing.any():
+        if classes.dtype.kind not in "if":
+            labels = labels.astype(object)
+            labels[missing] = None
+        else:
+            # unsigned or boolean classes cannot hold -1, and are not among these kinds
+            labels[missing] = -1
+    return labels
+
+
+def _as_label_array(y) -> np.ndarray:
+    """Return y as an array; pandas' nullable and categorical columns become arrays of their values."""
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    array = np.asarray(y)
+    if array.dtype.kind == "U" and isinstance(y, list | tuple) and any(not isinstance(v, str) for v in y):
+        # numpy turns [None, "a"] into strings only where it must; keep what the caller wrote.
+        array = np.array(y, dtype=object)
+    return array
+
+
+def _is_missing(y: np.ndarray) -> np.ndarray:
+    """Return a mask of None, NaN, NaT and pandas' NA."""
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), dtype=bool)
+    # pandas' NA is the only common value whose comparison with itself has no truth value.
+    return np.fromiter((v is None or type(v).__name__ == "NAType" or bool(v != v) for v in y), bool, len(y))
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Return an object array as the plain array of its values where they are of one kind (all numbers, all strings)."""
+    kinds = {np.asarray(value).dtype.kind for value in values}
+    if kinds <= set("iuf") or kinds == {"b"} or kinds == {"U"}:
+        return np.array(values.tolist())
+    return values
+
+
+def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
+    if X.ndim not in (2, _IMAGE_NDIM):
+        raise ValueError(
+            f"{name} must be a table (n_samples, n_features) or images (n_samples, channels, height, width). "
+            f"Got an array of {X.ndim} dimensions, shape {X.shape}, instead."
+        )
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers. Got dtype {X.dtype} instead.")
+    if 0 in X.shape[1:]:
+        raise ValueError(f"{name} must not have an empty axis. Got shape {X.shape} instead.")
+    return X
+
+
+def _check_same_columns(estimator, X_unlabeled) -> None:
+    names = getattr(estimator, "feature_names_in_", None)
+    given = getattr(X_unlabeled, "columns", None)
+    if names is not None and given is not None and list(given) != list(names):
+        raise ValueError(
+            f"X_unlabeled must have the columns of X in the same order, {list(names)}. Got {list(given)} instead."
+        )

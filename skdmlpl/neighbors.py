@@ -1,0 +1,372 @@
+"""Nearest neighbours of embeddings: exact up to some ten thousand rows, approximate beyond.
+
+Both indexes follow :class:`skdmlpl.interfaces.NeighborIndex`, as does :class:`sklearn.neighbors.NearestNeighbors`.
+"""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from skdmlpl.interfaces import NeighborIndex
+
+__all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph"]
+
+# Both take about as long here if one process searches three or four times: exact costs n_samples squared, approximate
+# compiles for some 40 s, once a process, and is then ten times as fast at four times the rows.
+_MAX_EXACT = 50_000
+# So few rows are compared in milliseconds; an approximate index of them would only be compiled.
+_MIN_APPROXIMATE = 1_000
+
+
+class ExactNeighbors(BaseEstimator):
+    """Euclidean nearest neighbours by comparing all rows, in blocks.
+
+    Candidates come from matrix products in float32, which lose the digits of close pairs among distant points. They
+    are therefore ranked by their differences, so that equal rows have the distance 0, and a row for which rounding
+    may have kept a neighbour out of its candidates is searched again in float64.
+
+    Parameters
+    ----------
+    block_size : int, default=4_194_304
+        Number of distances held at a time; the default takes 16 MB. A block has at least one row of distances.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,), float
+        Column means of the fitted rows, subtracted before searching: it keeps the distances and saves digits.
+    points_ : ndarray of shape (n_samples_fit, n_features), float32
+        The fitted rows, centred.
+    n_features_in_ : int
+        Number of columns of the fitted rows.
+
+    See Also
+    --------
+    ApproximateNeighbors : For more rows than can be compared one by one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.neighbors import ExactNeighbors
+    >>> index = ExactNeighbors().fit(np.array([[0.0], [1.0], [3.0]]))
+    >>> distances, indices = index.kneighbors(np.array([[1.5]]), n_neighbors=2)
+    >>> indices
+    array([[1, 2]])
+    >>> distances
+    array([[0.5, 1.5]], dtype=float32)
+    """
+
+    def __init__(self, block_size: int = 2**22) -> None:
+        self.block_size = block_size
+
+    def fit(self, X: np.ndarray, y: object = None) -> "ExactNeighbors":
+        """Store the rows to search in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_fit, n_features)
+            The rows; not modified, and copied once, as float32.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ExactNeighbors
+            The fitted index.
+
+        Raises
+        ------
+        ValueError
+            If `block_size` is not a positive integer, or X not a 2-D array of finite numbers.
+        """
+        _check_positive_integer("block_size", self.block_size, "ExactNeighbors")
+        X = validate_data(self, X, dtype=[np.float32, np.float64])
+        self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
+        self.points_ = self._center(X)
+        return self
+
+    def kneighbors(self, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the nearest fitted rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows to find neighbours of. A fitted row is a neighbour of itself.
+        n_neighbors : int
+            Number of neighbours, at most n_samples_fit.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_neighbors), float32
+            Euclidean distances, nearest first.
+        indices : ndarray of shape (n_samples, n_neighbors), int64
+            Positions among the fitted rows.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer fitted rows than `n_neighbors`, or X does not match the fitted rows.
+        """
+        distances, indices = self._nearest(self._queries(X, n_neighbors), n_neighbors)
+        return distances.numpy(), indices.numpy()
+
+    def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        points = torch.from_numpy(self.points_)
+        distances, indices, sure = self._search(queries, points, k)
+        if not sure.all():
+            exact, indices[~sure], _ = self._search(queries[~sure].double(), points.double(), k)
+            distances[~sure] = exact.float()
+        return distances, indices
+
+    def _search(self, queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, ...]:
+        """Return distances (m, k), indices (m, k) and whether rounding cannot have hidden a nearer point (m,)."""
+        (n, d), n_candidates = points.shape, min(2 * k, len(points))
+        # |p|^2 + |q|^2 - 2 p.q is off by at most this share of |p|^2 + |q|^2; less that share it is a lower bound.
+        rounding = (d + 4) * torch.finfo(points.dtype).eps / 2
+        norms = (1 - rounding) * points.square().sum(dim=1)
+        found = []
+        for block in queries.split(max(1, self.block_size // n)):
+            bounds, candidates = torch.addmm(norms, block, points.T, alpha=-2).topk(n_candidates, largest=False)
+            distances, indices = _rank(block, points, candidates, k, self.block_size)
+            unseen = bounds[:, -1] + (1 - rounding) * block.square().sum(dim=1)  # all other points are at least so far
+            found.append((distances, indices, (distances[:, -1].square() <= unseen) | (n_candidates == n)))
+        return tuple(torch.cat(part) for part in zip(*found, strict=True))
+
+    def _queries(self, X: np.ndarray, n_neighbors: int) -> Tensor:
+        check_is_fitted(self)
+        _check_positive_integer("n_neighbors", n_neighbors, "kneighbors")
+        X = validate_data(self, X, reset=False, dtype=[np.float32, np.float64], ensure_min_samples=0)
+        if n_neighbors > len(self.points_):
+            raise ValueError(
+                f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {n_neighbors}, "
+                f"n_samples_fit = {len(self.points_)}, n_samples = {len(X)}"
+            )
+        return torch.from_numpy(self._center(X))
+
+    def _center(self, X: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(X - self.mean_, dtype=np.float32)
+
+
+class ApproximateNeighbors(BaseEstimator):
+    """Euclidean nearest neighbours by nearest-neighbour descent, for many rows.
+
+    A front to :class:`pynndescent.NNDescent` [1]_, which is imported when first used: it compiles for about half a
+    minute in every new process, twice that where rows other than the fitted ones are searched. Up to 1,000 rows are
+    searched exactly. Rows for which the descent finds too few neighbours are searched exactly too.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=30
+        Neighbours kept of each fitted row, itself included. More take longer and find more of the true neighbours.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the search. An int gives the same result every time; None draws a new seed without touching numpy's
+        global generator.
+
+    Attributes
+    ----------
+    exact_ : ExactNeighbors
+        The fitted rows, to search where the approximation cannot.
+    index_ : pynndescent.NNDescent or None
+        The graph; None for few rows.
+
+    See Also
+    --------
+    ExactNeighbors : The better choice up to some ten thousand rows.
+
+    References
+    ----------
+    .. [1] Dong, Moses, Li, "Efficient k-nearest neighbor graph construction for generic similarity measures",
+       WWW 2011, :doi:`10.1145/1963405.1963487`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.neighbors import ApproximateNeighbors
+    >>> index = ApproximateNeighbors(random_state=0).fit(np.array([[0.0], [1.0], [3.0]]))
+    >>> index.kneighbors(np.array([[1.5]]), n_neighbors=2)[1]
+    array([[1, 2]])
+    """
+
+    def __init__(self, n_neighbors: int = 30, random_state: int | np.random.RandomState | None = None) -> None:
+        self.n_neighbors = n_neighbors
+        self.random_state = random_state
+
+    def fit(self, X: np.ndarray, y: object = None) -> "ApproximateNeighbors":
+        """Build the graph of the rows to search in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_fit, n_features)
+            The rows; not modified.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ApproximateNeighbors
+            The fitted index.
+
+        Raises
+        ------
+        ValueError
+            If `n_neighbors` is not a positive integer, or X not a 2-D array of finite numbers.
+        """
+        _check_positive_integer("n_neighbors", self.n_neighbors, "ApproximateNeighbors")
+        self.exact_ = ExactNeighbors().fit(X)
+        self.index_ = None
+        if len(self.exact_.points_) > max(_MIN_APPROXIMATE, self.n_neighbors):
+            # scikit-learn reads None as numpy's global generator, which is the caller's.
+            source = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numba's, and that of missing neighbours, which kneighbors finds
+                from pynndescent import NNDescent
+
+                # One thread: with more, the result depends on their number.
+                self.index_ = NNDescent(
+                    self.exact_.points_,
+                    n_neighbors=self.n_neighbors,
+                    random_state=source.randint(np.iinfo(np.int32).max),
+                    n_jobs=1,
+                )
+        return self
+
+    def kneighbors(self, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find near fitted rows, most of them the nearest ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows to find neighbours of. The fitted rows themselves are found in the graph, without a search.
+        n_neighbors : int
+            Number of neighbours, at most n_samples_fit.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_neighbors), float32
+            Euclidean distances, nearest first.
+        indices : ndarray of shape (n_samples, n_neighbors), int64
+            Positions among the fitted rows.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer fitted rows than `n_neighbors`, or X does not match the fitted rows.
+        """
+        check_is_fitted(self)
+        if self.index_ is None:
+            return self.exact_.kneighbors(X, n_neighbors)
+        queries, points = self.exact_._queries(X, n_neighbors), torch.from_numpy(self.exact_.points_)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if n_neighbors <= self.n_neighbors and torch.equal(queries, points):
+                candidates, _ = self.index_.neighbor_graph
+            else:
+                candidates, _ = self.index_.query(queries.numpy(), k=n_neighbors)
+        candidates = torch.from_numpy(candidates).long()
+        distances, indices = _rank(queries, points, candidates, n_neighbors, self.exact_.block_size)
+        failed = (candidates < 0).any(dim=1)  # pynndescent writes -1 where it finds no more
+        if failed.any():
+            distances[failed], indices[failed] = self.exact_._nearest(queries[failed], n_neighbors)
+        return distances.numpy(), indices.numpy()
+
+
+def default_index(n_samples: int, random_state: int | np.random.RandomState | None = None) -> NeighborIndex:
+    """Choose an index by the number of rows to search in.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows the index will be fitted on.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the approximate index.
+
+    Returns
+    -------
+    NeighborIndex
+        An unfitted :class:`ExactNeighbors` up to 50,000 rows, :class:`ApproximateNeighbors` beyond.
+
+    Examples
+    --------
+    >>> from skdmlpl.neighbors import default_index
+    >>> default_index(50_000)
+    ExactNeighbors()
+    >>> default_index(1_000_000, random_state=0)
+    ApproximateNeighbors(random_state=0)
+    """
+    return ExactNeighbors() if n_samples <= _MAX_EXACT else ApproximateNeighbors(random_state=random_state)
+
+
+def knn_graph(
+    X: np.ndarray,
+    n_neighbors: int,
+    index: NeighborIndex | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest other rows of every row.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    n_neighbors : int
+        Number of neighbours of each row, not counting itself; n_samples - 1 where that is less.
+    index : NeighborIndex or None, default=None
+        Finds the neighbours; a copy is fitted. None takes that of :func:`default_index`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the default index.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples, min(n_neighbors, n_samples - 1)), float32
+        Euclidean distances, nearest first.
+    indices : ndarray of shape (n_samples, min(n_neighbors, n_samples - 1)), int64
+        Row numbers, never the row's own; a row equal to it may be among them.
+
+    Raises
+    ------
+    ValueError
+        If `n_neighbors` is not a positive integer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.neighbors import knn_graph
+    >>> distances, indices = knn_graph(np.array([[0.0], [1.0], [1.5], [4.0]]), n_neighbors=1)
+    >>> indices.ravel()
+    array([1, 2, 1, 2])
+    """
+    _check_positive_integer("n_neighbors", n_neighbors, "knn_graph")
+    n = len(X)
+    k = min(n_neighbors, n - 1)
+    index = default_index(n, random_state) if index is None else clone(index, safe=False)
+    distances, indices = index.fit(X).kneighbors(X, n_neighbors=k + 1)
+    drop = indices == np.arange(n)[:, None]  # (n, k + 1)
+    # Among equal rows, a row itself may be missing.
+    drop[:, -1] |= ~drop.any(axis=1)
+    return (
+        np.asarray(distances[~drop], dtype=np.float32).reshape(n, k),
+        np.asarray(indices[~drop], dtype=np.int64).reshape(n, k),
+    )
+
+
+def _rank(queries: Tensor, points: Tensor, candidates: Tensor, k: int, block_size: int) -> tuple[Tensor, Tensor]:
+    """Return distances and indices (m, k) of the nearest of the candidates (m, c), from exact differences."""
+    ranked = []
+    rows = max(1, block_size // (candidates.shape[1] * points.shape[1]))
+    for block, chosen in zip(queries.split(rows), candidates.split(rows), strict=True):
+        distances = torch.linalg.vector_norm(points[chosen] - block[:, None], dim=2)
+        distances, order = distances.topk(k, largest=False)
+        ranked.append((distances, chosen.gather(1, order)))
+    return tuple(torch.cat(part) for part in zip(*ranked, strict=True))
+
+
+def _check_positive_integer(name: str, value: object, owner: str) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"The {name!r} parameter of {owner} must be an int in the range [1, inf). Got {value!r} instead."
+        )

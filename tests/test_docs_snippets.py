@@ -1,0 +1,31 @@
+"""The code that the documentation shows works, and the reference names every module."""
+
+import pkgutil
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+import skdmlpl
+
+DOCS = Path(__file__).parents[1] / "docs"
+SNIPPETS = sorted((DOCS / "snippets").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SNIPPETS, ids=lambda path: path.stem)
+def test_snippet_runs_and_beats_chance(path, capsys):
+    runpy.run_path(str(path))
+    accuracy = re.search(r"accuracy (\d\.\d+)", capsys.readouterr().out).group(1)
+    assert float(accuracy) > 0.5  # ten classes
+
+
+def test_every_snippet_is_shown():
+    shown = re.findall(r"literalinclude:: snippets/(\S+)", (DOCS / "extending.rst").read_text(encoding="utf-8"))
+    assert set(shown) == {path.name for path in SNIPPETS}
+
+
+def test_reference_lists_every_public_module():
+    listed = re.findall(r"^   (skdmlpl[\w.]*)$", (DOCS / "api.rst").read_text(encoding="utf-8"), re.MULTILINE)
+    public = [m.name for m in pkgutil.iter_modules(skdmlpl.__path__, "skdmlpl.") if "._" not in m.name]
+    assert sorted(listed) == sorted(["skdmlpl", *public])
