@@ -1,0 +1,198 @@
+"""Nearest neighbours against a naive search in float64."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.neighbors import NearestNeighbors
+
+from skdmlpl.interfaces import NeighborIndex
+from skdmlpl.neighbors import ApproximateNeighbors, ExactNeighbors, default_index, knn_graph
+
+
+def naive(points, queries, k):
+    difference = queries[:, None].astype(np.float64) - points[None].astype(np.float64)
+    distance = np.sqrt((difference**2).sum(axis=2))
+    indices = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distance, indices, axis=1), indices
+
+
+def clusters(n_samples, n_features=16, n_clusters=20, spread=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(n_clusters, n_features))
+    X = centers[rng.integers(n_clusters, size=n_samples)] + spread * rng.normal(size=(n_samples, n_features))
+    return X.astype(np.float32)
+
+
+@pytest.mark.parametrize("block_size", [1, 700, 2**22])
+@pytest.mark.parametrize("k", [1, 7, 100, 101])
+def test_exact_agrees_with_naive_search(block_size, k):
+    points, queries = clusters(101), clusters(53, seed=1)
+    distances, indices = ExactNeighbors(block_size).fit(points).kneighbors(queries, k)
+    expected_distances, expected_indices = naive(points, queries, k)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+    assert distances.dtype == np.float32
+    assert indices.dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+def test_exact_takes_any_number_and_leaves_the_input_alone(dtype):
+    points = (10 * clusters(60)).astype(dtype)
+    before = points.copy()
+    points.flags.writeable = False
+    _, indices = ExactNeighbors().fit(points).kneighbors(points, 3)
+    np.testing.assert_array_equal(points, before)
+    np.testing.assert_array_equal(indices, naive(points, points, 3)[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exact_far_from_the_origin(dtype):
+    points = (clusters(300).astype(np.float64) + 1e4).astype(dtype)
+    distances, indices = ExactNeighbors().fit(points).kneighbors(points, 5)
+    expected_distances, expected_indices = naive(points, points, 5)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-4)
+    np.testing.assert_array_equal(distances[:, 0], 0)
+
+
+def test_exact_inside_tight_clusters_far_apart():
+    # Here |a|^2 + |b|^2 - 2ab in float32 has no correct digit left, and centring does not help.
+    rng = np.random.default_rng(0)
+    points = np.repeat([[3000.0] * 8, [-3000.0] * 8], 200, axis=0) + rng.normal(size=(400, 8))
+    points = points.astype(np.float32)
+    distances, indices = ExactNeighbors().fit(points).kneighbors(points, 5)
+    expected_distances, _ = naive(points, points, 5)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-3)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(400))
+
+
+def test_exact_counts_equal_rows_as_distance_zero():
+    points = np.repeat(clusters(30) + 100, 10, axis=0)
+    distances, indices = ExactNeighbors().fit(points).kneighbors(points, 10)
+    np.testing.assert_array_equal(distances, 0)
+    np.testing.assert_array_equal(np.sort(indices, axis=1), np.arange(300).reshape(30, 10).repeat(10, axis=0))
+
+
+@pytest.mark.parametrize("index", [ExactNeighbors(), ApproximateNeighbors(random_state=0)])
+def test_index_contract(index):
+    assert isinstance(index, NeighborIndex)
+    assert clone(index).get_params() == index.get_params()
+    X = clusters(40)
+    with pytest.raises(ValueError, match="not fitted yet"):
+        clone(index).kneighbors(X, 3)
+    index.fit(X)
+    with pytest.raises(ValueError, match="Expected n_neighbors <= n_samples_fit, but n_neighbors = 41"):
+        index.kneighbors(X, 41)
+    with pytest.raises(ValueError, match=r"must be an int in the range \[1, inf\). Got 0 instead"):
+        index.kneighbors(X, 0)
+    with pytest.raises(ValueError, match="X has 5 features"):
+        index.kneighbors(X[:, :5], 3)
+    with pytest.raises(ValueError, match="NaN"):
+        index.fit(np.full((5, 2), np.nan))
+    assert index.fit(X).kneighbors(X[:0], 3)[0].shape == (0, 3)
+    np.testing.assert_array_equal(index.kneighbors(X, 40)[1], naive(X, X, 40)[1])
+
+
+@pytest.mark.parametrize(
+    "index", [ExactNeighbors(block_size=0), ApproximateNeighbors(n_neighbors=2.5), ApproximateNeighbors(n_neighbors=0)]
+)
+def test_index_refuses_wrong_parameters(index):
+    with pytest.raises(ValueError, match=rf"parameter of {type(index).__name__} must be an int in the range \[1, inf\)"):
+        index.fit(clusters(10))
+
+
+def test_approximate_finds_nearly_all_neighbours():
+    # The one test that pays for compiling.
+    X, queries = clusters(3200, 24, n_clusters=40), clusters(200, 24, n_clusters=40, seed=1)
+    X[1600:1700] = X[0]
+    state = np.random.get_state()[1].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index = ApproximateNeighbors(random_state=0).fit(X)
+        found = [index.kneighbors(X, 11), index.kneighbors(queries, 11)]
+        again = ApproximateNeighbors(random_state=0).fit(X).kneighbors(X, 11)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(found[0][1], again[1])
+    for (distances, indices), rows in zip(found, [X, queries], strict=True):
+        exact_distances, _ = ExactNeighbors().fit(X).kneighbors(rows, 11)
+        # By distance, because equal rows are neighbours in any order.
+        assert np.mean(distances <= exact_distances[:, -1:]) >= 0.95
+        assert (np.diff(distances, axis=1) >= 0).all()
+        expected = np.linalg.norm(rows[:, None].astype(np.float64) - X[indices], axis=2)
+        np.testing.assert_allclose(distances, expected, atol=1e-4)
+        assert all(len(set(row)) == 11 for row in indices.tolist())
+
+
+class HalfBlindGraph:
+    """Stands for a descent that found nothing for every second row, and the furthest rows first for the others."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def query(self, queries, k):
+        distances, indices = naive(self.X, queries, k)
+        distances[::2, 1:], indices[::2, 1:] = np.inf, -1
+        return indices[:, ::-1].astype(np.int32), distances
+
+
+def test_approximate_repairs_rows_without_neighbours():
+    X, queries = clusters(80), clusters(31, seed=1)
+    index = ApproximateNeighbors(random_state=0).fit(X)
+    index.index_ = HalfBlindGraph(index.exact_.points_)
+    distances, indices = index.kneighbors(queries, 6)
+    expected_distances, expected_indices = naive(X, queries, 6)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-5)
+
+
+def test_default_index_depends_on_the_number_of_rows():
+    assert isinstance(default_index(50_000), ExactNeighbors)
+    large = default_index(50_001, random_state=3)
+    assert isinstance(large, ApproximateNeighbors)
+    assert large.random_state == 3
+
+
+@pytest.mark.parametrize("index", [None, ExactNeighbors(block_size=50), NearestNeighbors()])
+def test_graph_leaves_out_the_row_itself(index):
+    X = clusters(120)
+    distances, indices = knn_graph(X, 4, index)
+    expected_distances, expected_indices = naive(X, X, 5)
+    np.testing.assert_array_equal(indices, expected_indices[:, 1:])
+    np.testing.assert_allclose(distances, expected_distances[:, 1:], rtol=1e-5)
+    assert distances.dtype == np.float32
+    assert indices.dtype == np.int64
+
+
+@pytest.mark.parametrize("n_copies", [2, 5, 30])
+def test_graph_of_equal_rows(n_copies):
+    X = np.repeat(clusters(12), n_copies, axis=0)
+    distances, indices = knn_graph(X, 4)
+    assert (indices != np.arange(len(X))[:, None]).all()
+    assert all(len(set(row)) == 4 for row in indices.tolist())
+    np.testing.assert_array_equal(distances[:, : min(4, n_copies - 1)], 0)
+    np.testing.assert_allclose(distances, naive(X, X, 5)[0][:, 1:], rtol=1e-5)
+
+
+def test_graph_has_no_more_neighbours_than_other_rows():
+    X = clusters(6)
+    for n in (1, 2, 6):
+        distances, indices = knn_graph(X[:n], 10)
+        assert distances.shape == indices.shape == (n, n - 1)
+    assert sorted(indices[0].tolist()) == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="The 'n_neighbors' parameter of knn_graph"):
+        knn_graph(X, 0)
+
+
+def test_graph_does_not_fit_the_given_index():
+    index = ExactNeighbors()
+    knn_graph(clusters(10), 2, index)
+    assert not hasattr(index, "points_")
+
+
+def test_import_does_not_load_numba():
+    code = "import sys, skdmlpl.neighbors; sys.exit('numba' in sys.modules or 'pynndescent' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
