@@ -1,7 +1,10 @@
 """The estimator: parameters, checks and prediction. The method itself is in ``_rounds.py``."""
 
+import contextlib
+from collections.abc import Iterator
+from functools import partial
 from numbers import Integral, Real
-from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,23 +16,34 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from skdmlpl._network import EmbeddingNetwork, build_network
-from skdmlpl._rounds import Plan, pseudo_label_rounds
+from skdmlpl._network import build_network
+from skdmlpl._prior import estimate_prior
+from skdmlpl._rounds import Plan, pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._training import flush_denormals, forward_in_batches
-from skdmlpl._validation import check_table_or_images, check_unlabeled, decode_labels, encode_labels
-from skdmlpl.interfaces import BackboneFactory, MetricLoss, RoundRecord, Selector, StopReason
+from skdmlpl._validation import (
+    HasMethods,
+    Interval,
+    check_pseudo_labels,
+    check_table_or_images,
+    check_unlabeled,
+    decode_labels,
+    encode_labels,
+)
+from skdmlpl.augmentations import FeatureCorruption, WeakImageAugmentation
+from skdmlpl.backbones import mlp, small_resnet
+from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels, RoundRecord, StopReason
+from skdmlpl.losses import ContrastiveLoss
+from skdmlpl.selectors import GraphPropagationSelector
 
 __all__ = ["DMLPseudoLabelClassifier"]
 
 
-class DMLPseudoLabelClassifier(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
-):
-    """Deep metric learning based pseudo-labelling, for few labels and imbalanced classes.
+class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+    r"""Deep metric learning based pseudo-labelling, for few labels and imbalanced classes.
 
     A network learns to put rows of one class close together, from labelled and unlabelled rows. The labelled rows are
     clustered in its embedding, unlabelled rows take the labels of the clusters nearest to them, the network is
@@ -44,7 +58,7 @@ class DMLPseudoLabelClassifier(
     ----------
     backbone : torch.nn.Module, callable or None, default=None
         The network without its classification head: a module (which is copied, not trained in place) or a function of
-        the shape of a row that returns one. It maps (batch, \\*row_shape) to (batch, d). None takes
+        the shape of a row that returns one. It maps (batch, \*row_shape) to (batch, d). None takes
         :func:`skdmlpl.backbones.mlp` for tables and :func:`skdmlpl.backbones.small_resnet` for images.
 
     metric_loss : callable or None, default=None
@@ -206,3 +220,253 @@ class DMLPseudoLabelClassifier(
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, X_unlabeled=None):
+        """Fit the network to labelled and unlabelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
+            Rows of a table, or images, of any real dtype. Images of dtype uint8 are scaled to [0, 1]. The data are
+            read batch by batch: an array or a memory map is not copied.
+
+        y : array-like of shape (n_samples,)
+            Labels: numbers, strings or booleans. Unlabelled rows are marked by -1 where labels are numbers, and by
+            None or NaN in any case. If `y` holds the numbers -1 and 1 and nothing else, both are classes: with -1
+            unlabelled, only one class would be left.
+
+        X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
+            More unlabelled rows, of the same kind as those of `X`. Beware of cross-validation: scikit-learn cuts every
+            fit argument that is as long as `X` along with it, and passes longer or shorter ones whole. Unlabelled rows
+            in `X`, marked in `y`, are safe from that.
+
+        Returns
+        -------
+        DMLPseudoLabelClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a parameter does not fit; the message names it and says what it must be.
+        TypeError
+            If a part returns something of the wrong type, or the labels are of different types.
+        """
+        X = check_table_or_images(self, X, reset=True)
+        classes, codes = encode_labels(y, len(X))
+        X_unlabeled = check_unlabeled(self, X_unlabeled, X)
+        codes = np.concatenate([codes, np.full(len(X_unlabeled), -1)])
+        parts = _resolve_parts(self, is_table=X.ndim == 2)
+        device = _resolve_device(self.device)
+        seed = _draw_seed(self.random_state)
+
+        with _isolated_torch(seed, device):
+            rows = Rows(X, X_unlabeled, device=device)
+            network = build_network(parts.backbone, rows[np.arange(min(2, len(rows)))], len(classes))
+            rows.dtype = network.input_dtype
+            network.adapt(rows)
+            rounds = pseudo_label_rounds(
+                network,
+                rows,
+                codes,
+                len(classes),
+                select=parts.select,
+                metric_loss=parts.metric_loss,
+                augment=parts.augment,
+                augment_classification=parts.augment_classification,
+                plan=self._plan(n_labeled=np.count_nonzero(codes >= 0), is_table=X.ndim == 2),
+                generator=torch.Generator().manual_seed(seed),
+            )
+            history = list(self._reported(rounds, n_unlabeled=np.count_nonzero(codes < 0)))
+            _, logits = forward_in_batches(network, rows)
+
+        self.classes_ = classes
+        self.network_ = network
+        self.history_ = history
+        self.n_rounds_ = len(history) - 1
+        self._row_shape = X.shape[1:]
+        self._describe_rows(codes, logits)
+        return self
+
+    def predict(self, X):
+        """Predict labels, as if all classes were equally frequent.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
+            Rows of the kind given to fit.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels, of the dtype of `classes_`.
+        """
+        _, logits = self._forward(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Predict class probabilities, as if all classes were equally frequent.
+
+        For rows whose class frequencies `prior` are known, multiply by them and scale the rows to sum to 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
+            Rows of the kind given to fit.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of `classes_`.
+        """
+        _, logits = self._forward(X)
+        return softmax(logits.astype(np.float64))
+
+    def transform(self, X):
+        """Embed rows: rows of one class are close to each other, by Euclidean distance or cosine.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
+            Rows of the kind given to fit.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_dim), float32
+            Rows of length 1.
+        """
+        embeddings, _ = self._forward(X)
+        return embeddings
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Embeddings are float32 whatever the input.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return self.network_.class_directions.shape[1]
+
+    def _forward(self, X):
+        """Return embeddings and logits of new rows."""
+        check_is_fitted(self)
+        X = check_table_or_images(self, X, reset=False)
+        if X.shape[1:] != self._row_shape:
+            raise ValueError(
+                f"X must have rows of the shape given to fit, {self._row_shape}. Got {X.shape[1:]} instead."
+            )
+        network = self.network_
+        return forward_in_batches(network, Rows(X, dtype=network.input_dtype, device=network.log_scale.device))
+
+    def _plan(self, *, n_labeled: int, is_table: bool) -> Plan:
+        few, many = (100, 800) if is_table else (200, 2000)
+        return Plan(
+            max_rounds=self.max_rounds,
+            n_steps=int(np.clip(4 * n_labeled, few, many)) if self.n_steps is None else self.n_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            metric_weight=self.metric_weight,
+        )
+
+    def _reported(self, rounds: Iterator[RoundRecord], n_unlabeled: int) -> Iterator[RoundRecord]:
+        """Pass records on, printing a line for each where `verbose`."""
+        for record in rounds:
+            if self.verbose:
+                print(
+                    f"[DMLPseudoLabelClassifier] round {record.round} of {self.max_rounds}: "
+                    f"{record.n_pseudo_labeled} of {n_unlabeled} rows pseudo-labelled, "
+                    f"mean weight {record.mean_weight:.2f}, classification loss {record.classification_loss:.3f}, "
+                    f"metric loss {record.metric_loss:.3f}, {record.seconds:.1f} s"
+                )
+            yield record
+
+    def _describe_rows(self, codes: np.ndarray, logits: np.ndarray) -> None:
+        """Set the attributes that speak of the rows given to fit: labels, their origin, their probabilities."""
+        given = codes >= 0
+        labels, labeled_iter = codes.copy(), np.where(given, 0, -1)
+        for record in self.history_:
+            new = record.pseudo_labels.labels
+            changed = np.flatnonzero(~given)[new != labels[~given]]
+            labels[~given] = new
+            labeled_iter[changed] = np.where(labels[changed] >= 0, record.round, -1)
+        self.transduction_ = decode_labels(self.classes_, labels)
+        self.labeled_iter_ = labeled_iter
+
+        if given.all():
+            self.unlabeled_prior_ = np.bincount(codes) / len(codes)
+            reason = StopReason.NO_UNLABELED
+        else:
+            self.unlabeled_prior_ = estimate_prior(softmax(logits[~given]))
+            reason = StopReason.ALL_LABELED if (labels >= 0).all() else StopReason.MAX_ROUNDS
+        self.termination_condition_ = str(reason)
+        proba = softmax(logits + np.log(self.unlabeled_prior_, dtype=np.float32))
+        proba[given] = np.eye(len(self.classes_), dtype=np.float32)[codes[given]]
+        self.label_distributions_ = proba
+
+
+class _Parts(NamedTuple):
+    backbone: nn.Module | BackboneFactory
+    metric_loss: MetricLoss
+    select: object
+    augment: Augmentation
+    augment_classification: bool
+
+
+def _resolve_parts(estimator: DMLPseudoLabelClassifier, *, is_table: bool) -> _Parts:
+    """Copy the parts the caller gave, and put the built-in ones where there are none."""
+
+    def given_or(part, default):
+        return default if part is None else clone(part, safe=False)
+
+    selector = given_or(estimator.selector, GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
+    if isinstance(selector, type):
+        raise TypeError(
+            "The 'selector' parameter of DMLPseudoLabelClassifier must be an object with a method 'select', or a "
+            f"function. Got the class {selector.__name__} instead: give an instance of it."
+        )
+    return _Parts(
+        # Copied or called when the network is built.
+        backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_resnet),
+        metric_loss=given_or(estimator.metric_loss, ContrastiveLoss(margin=estimator.margin)),
+        select=partial(_checked_select, getattr(selector, "select", selector)),
+        augment=given_or(estimator.augmentation, FeatureCorruption() if is_table else WeakImageAugmentation()),
+        augment_classification=not is_table,
+    )
+
+
+def _checked_select(select, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+    return check_pseudo_labels(select(embeddings, y, proba), n_samples=len(y), n_classes=proba.shape[1])
+
+
+def _resolve_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            "The 'device' parameter of DMLPseudoLabelClassifier must be a device torch can use here, such as 'cpu' or "
+            f"'cuda'. Got {device!r} instead: {error}"
+        ) from error
+    return torch.device(device)
+
+
+def _draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed; neither numpy's nor torch's global state is read or advanced."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return int(random_state)
+
+
+@contextlib.contextmanager
+def _isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), flush_denormals():
+        torch.manual_seed(seed)
+        yield

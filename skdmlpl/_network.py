@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdmlpl._rows import Rows
 from skdmlpl.interfaces import BackboneFactory
 
 __all__ = ["EmbeddingNetwork", "build_network"]
@@ -29,6 +30,16 @@ class EmbeddingNetwork(nn.Module):
         self.class_directions = nn.Parameter(torch.randn(n_classes, embedding_dim) / math.sqrt(embedding_dim))
         self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_LOGIT_SCALE)))
 
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Dtype the backbone wants its rows in."""
+        return getattr(self.backbone, "input_dtype", torch.float32)
+
+    def adapt(self, rows: Rows) -> None:
+        """Show all rows once to a backbone that learns statistics of its input."""
+        if hasattr(self.backbone, "adapt"):
+            self.backbone.adapt(rows.batches())
+
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
         embeddings = F.normalize(self.backbone(batch).float())
@@ -36,9 +47,7 @@ class EmbeddingNetwork(nn.Module):
         return embeddings, cosines * self.log_scale.exp()
 
 
-def build_network(
-    backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int
-) -> EmbeddingNetwork:
+def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int) -> EmbeddingNetwork:
     """Build the network around a backbone or a factory of one; find the embedding's width by a dry forward.
 
     Parameters

@@ -1,14 +1,15 @@
 """The one training loop, and the one pass that only looks."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
 
 __all__ = ["Budget", "flush_denormals", "forward_in_batches", "optimize"]
@@ -29,48 +30,49 @@ class Budget(NamedTuple):
     weight_decay: float
 
 
-def optimize(network: nn.Module, draw_loss: Callable[[], Tensor], budget: Budget, *, loss_name: str) -> float:
-    """Minimise ``draw_loss()``, one fresh batch a step, and leave the averaged weights in ``network``.
+def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget) -> list[float]:
+    """Minimise the weighted sum of the objectives, and leave the averaged weights in ``network``.
 
     AdamW with decoupled decay on matrices only, a linear warm-up, a cosine to zero, and an exponential moving average
     of the weights, which is what stays (Polyak & Juditsky 1992, doi 10.1137/0330046).
 
     Returns
     -------
-    float
-        Mean loss of the last steps.
+    list of float
+        Mean of each objective over the last steps.
 
     Raises
     ------
     ValueError
-        At the first loss that is not finite; the message names ``loss_name``.
+        At the first loss that is not finite; the message names the objective.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": budget.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
     average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
     n_reported = max(1, round(_REPORTED_SHARE * budget.n_steps))
-    reported = 0.0
+    reported = [0.0] * len(objectives)
     network.train()
     for step in range(budget.n_steps):
         for group in optimizer.param_groups:
             group["lr"] = budget.learning_rate * _rate(step, budget.n_steps)
-        loss = draw_loss()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ValueError(
-                f"The {loss_name} became {value} at step {step + 1} of {budget.n_steps}. Try a lower 'learning_rate' "
-                f"(it is {budget.learning_rate:g}), or features of a smaller range."
-            )
         optimizer.zero_grad()
-        loss.backward()
+        for i, objective in enumerate(objectives):
+            loss = objective.draw()
+            value = loss.item()
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"The {objective.name} became {value} at step {step + 1} of {budget.n_steps}. Try a lower "
+                    f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
+                )
+            (objective.weight * loss).backward()
+            if step >= budget.n_steps - n_reported:
+                reported[i] += value / n_reported
         optimizer.step()
         average.update()
-        if step >= budget.n_steps - n_reported:
-            reported += value / n_reported
     average.copy_to(network)
     network.eval()
     return reported

@@ -6,10 +6,23 @@ The only module that imports names scikit-learn does not document.
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
-__all__ = ["EncodedLabels", "check_images_or_table", "check_unlabeled", "encode_labels"]
+from skdmlpl.interfaces import PseudoLabels
+
+__all__ = [
+    "EncodedLabels",
+    "HasMethods",
+    "Interval",
+    "check_parameters",
+    "check_pseudo_labels",
+    "check_table_or_images",
+    "check_unlabeled",
+    "decode_labels",
+    "encode_labels",
+]
 
 _IMAGE_NDIM = 4
 
@@ -29,8 +42,13 @@ class EncodedLabels(NamedTuple):
     codes: np.ndarray
 
 
-def check_images_or_table(estimator, X, *, reset: bool) -> np.ndarray:
-    """Return ``X`` as a numeric array of 2 or 4 dimensions, in its own dtype, without a copy where it is one already."""
+def check_parameters(part) -> None:
+    """Raise where a parameter of an estimator-like part breaks its ``_parameter_constraints``."""
+    validate_parameter_constraints(part._parameter_constraints, part.get_params(deep=False), type(part).__name__)
+
+
+def check_table_or_images(estimator, X, *, reset: bool) -> np.ndarray:
+    """Return ``X`` as a numeric array of 2 or 4 dimensions, in its own dtype, copied only if it is no array."""
     X = validate_data(
         estimator, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=True, ensure_min_samples=1
     )
@@ -110,6 +128,25 @@ def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
             # unsigned or boolean classes cannot hold -1, and are not among these kinds
             labels[missing] = -1
     return labels
+
+
+def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
+    """Return what a selector returned as arrays, or raise an error that says what is wrong with it."""
+    must = (
+        "The 'selector' parameter of DMLPseudoLabelClassifier must return two arrays of one entry per row: labels "
+        f"(class indices from 0 to {n_classes - 1}, or -1) and weights in [0, 1]."
+    )
+    try:
+        labels, weights = (np.asarray(part) for part in result)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{must} Got {type(result).__name__} instead.") from error
+    if labels.shape != (n_samples,) or weights.shape != (n_samples,):
+        raise ValueError(f"{must} There are {n_samples} rows. Got shapes {labels.shape} and {weights.shape} instead.")
+    if labels.dtype.kind not in "iu" or labels.min() < -1 or labels.max() >= n_classes:
+        raise ValueError(f"{must} Got labels of dtype {labels.dtype} from {labels.min()} to {labels.max()} instead.")
+    if not (np.all(weights >= 0) and np.all(weights <= 1)):
+        raise ValueError(f"{must} Got weights from {weights.min()} to {weights.max()} instead.")
+    return PseudoLabels(labels.astype(np.int64, copy=False), weights.astype(np.float64, copy=False))
 
 
 def _as_label_array(y) -> np.ndarray:

@@ -17,8 +17,8 @@ from skdmlpl.interfaces import NeighborIndex
 
 __all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph"]
 
-# Both take about as long here if one process searches three or four times: exact costs n_samples squared, approximate
-# compiles for some 40 s, once a process, and is then ten times as fast at four times the rows.
+# The graph of so many rows takes about 12 s exactly and 4 s by descent on one core, and compiling the descent 25 s once
+# a process. Exact time grows with the square of the rows: at 200,000 it is 200 s against 16 s.
 _MAX_EXACT = 50_000
 # So few rows are compared in milliseconds; an approximate index of them would only be compiled.
 _MIN_APPROXIMATE = 1_000
@@ -153,26 +153,28 @@ class ExactNeighbors(BaseEstimator):
 
 
 class ApproximateNeighbors(BaseEstimator):
-    """Euclidean nearest neighbours by nearest-neighbour descent, for many rows.
+    """Euclidean nearest neighbours among very many rows, by nearest-neighbour descent.
 
-    A front to :class:`pynndescent.NNDescent` [1]_, which is imported when first used: it compiles for about half a
-    minute in every new process, twice that where rows other than the fitted ones are searched. Up to 1,000 rows are
-    searched exactly. Rows for which the descent finds too few neighbours are searched exactly too.
+    The neighbours of the fitted rows themselves are found by :class:`pynndescent.NNDescent` [1]_, which is imported
+    when first used and compiles for about half a minute in every new process. Other rows are searched exactly: among
+    clusters far apart, the descent would often lead them into the wrong one. Exact, too, is the search among 1,000
+    rows or fewer, and for a row where the descent finds too few neighbours.
 
     Parameters
     ----------
     n_neighbors : int, default=30
-        Neighbours kept of each fitted row, itself included. More take longer and find more of the true neighbours.
+        Neighbours of each row, itself included, that the descent refines, or as many as are asked for where that is
+        more. More take longer and find more of the true neighbours.
     random_state : int, RandomState instance or None, default=None
-        Seeds the search. An int gives the same result every time; None draws a new seed without touching numpy's
+        Seeds the descent. An int gives the same result every time; None draws a new seed without touching numpy's
         global generator.
 
     Attributes
     ----------
     exact_ : ExactNeighbors
-        The fitted rows, to search where the approximation cannot.
-    index_ : pynndescent.NNDescent or None
-        The graph; None for few rows.
+        The index of the fitted rows that searches where the descent does not.
+    seed_ : int
+        Seed of the descent.
 
     See Also
     --------
@@ -197,12 +199,12 @@ class ApproximateNeighbors(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: object = None) -> "ApproximateNeighbors":
-        """Build the graph of the rows to search in.
+        """Store the rows to search in.
 
         Parameters
         ----------
         X : array-like of shape (n_samples_fit, n_features)
-            The rows; not modified.
+            The rows; not modified, and copied once, as float32.
         y : None
             Ignored.
 
@@ -218,30 +220,18 @@ class ApproximateNeighbors(BaseEstimator):
         """
         _check_positive_integer("n_neighbors", self.n_neighbors, "ApproximateNeighbors")
         self.exact_ = ExactNeighbors().fit(X)
-        self.index_ = None
-        if len(self.exact_.points_) > max(_MIN_APPROXIMATE, self.n_neighbors):
-            # scikit-learn reads None as numpy's global generator, which is the caller's.
-            source = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numba's, and that of missing neighbours, which kneighbors finds
-                from pynndescent import NNDescent
-
-                # One thread: with more, the result depends on their number.
-                self.index_ = NNDescent(
-                    self.exact_.points_,
-                    n_neighbors=self.n_neighbors,
-                    random_state=source.randint(np.iinfo(np.int32).max),
-                    n_jobs=1,
-                )
+        # scikit-learn reads None as numpy's global generator, which is the caller's.
+        source = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
+        self.seed_ = int(source.randint(np.iinfo(np.int32).max))
         return self
 
     def kneighbors(self, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-        """Find near fitted rows, most of them the nearest ones.
+        """Find the nearest fitted rows: exactly, or nearly all of them where X holds the fitted rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows to find neighbours of. The fitted rows themselves are found in the graph, without a search.
+            The rows to find neighbours of. A fitted row is a neighbour of itself.
         n_neighbors : int
             Number of neighbours, at most n_samples_fit.
 
@@ -258,20 +248,16 @@ class ApproximateNeighbors(BaseEstimator):
             If there are fewer fitted rows than `n_neighbors`, or X does not match the fitted rows.
         """
         check_is_fitted(self)
-        if self.index_ is None:
-            return self.exact_.kneighbors(X, n_neighbors)
         queries, points = self.exact_._queries(X, n_neighbors), torch.from_numpy(self.exact_.points_)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if n_neighbors <= self.n_neighbors and torch.equal(queries, points):
-                candidates, _ = self.index_.neighbor_graph
-            else:
-                candidates, _ = self.index_.query(queries.numpy(), k=n_neighbors)
-        candidates = torch.from_numpy(candidates).long()
-        distances, indices = _rank(queries, points, candidates, n_neighbors, self.exact_.block_size)
-        failed = (candidates < 0).any(dim=1)  # pynndescent writes -1 where it finds no more
-        if failed.any():
-            distances[failed], indices[failed] = self.exact_._nearest(queries[failed], n_neighbors)
+        width = max(self.n_neighbors, n_neighbors)
+        if len(points) <= max(_MIN_APPROXIMATE, width) or not torch.equal(queries, points):
+            distances, indices = self.exact_._nearest(queries, n_neighbors)
+        else:
+            candidates = _descend(points, width, self.seed_)
+            distances, indices = _rank(queries, points, candidates, n_neighbors, self.exact_.block_size)
+            failed = (candidates < 0).any(dim=1)
+            if failed.any():
+                distances[failed], indices[failed] = self.exact_._nearest(queries[failed], n_neighbors)
         return distances.numpy(), indices.numpy()
 
 
@@ -352,6 +338,17 @@ def knn_graph(
         np.asarray(distances[~drop], dtype=np.float32).reshape(n, k),
         np.asarray(indices[~drop], dtype=np.int64).reshape(n, k),
     )
+
+
+def _descend(points: Tensor, k: int, seed: int) -> Tensor:
+    """Near points (n, k) of all points, each its own first; -1 where the descent found no more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba's own, and one about the rows with -1
+        from pynndescent import NNDescent
+
+        # One thread: with more, the result could depend on their number.
+        index = NNDescent(points.numpy(), n_neighbors=k, random_state=seed, n_jobs=1)
+    return torch.from_numpy(index.neighbor_graph[0]).long()
 
 
 def _rank(queries: Tensor, points: Tensor, candidates: Tensor, k: int, block_size: int) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
+from skdmlpl import neighbors
 from skdmlpl.interfaces import NeighborIndex
 from skdmlpl.neighbors import ApproximateNeighbors, ExactNeighbors, default_index, knn_graph
 
@@ -101,52 +103,58 @@ def test_index_contract(index):
     "index", [ExactNeighbors(block_size=0), ApproximateNeighbors(n_neighbors=2.5), ApproximateNeighbors(n_neighbors=0)]
 )
 def test_index_refuses_wrong_parameters(index):
-    with pytest.raises(ValueError, match=rf"parameter of {type(index).__name__} must be an int in the range \[1, inf\)"):
+    with pytest.raises(
+        ValueError, match=rf"parameter of {type(index).__name__} must be an int in the range \[1, inf\)"
+    ):
         index.fit(clusters(10))
 
 
 def test_approximate_finds_nearly_all_neighbours():
     # The one test that pays for compiling.
-    X, queries = clusters(3200, 24, n_clusters=40), clusters(200, 24, n_clusters=40, seed=1)
+    X = clusters(3200, 24, n_clusters=40)
     X[1600:1700] = X[0]
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        index = ApproximateNeighbors(random_state=0).fit(X)
-        found = [index.kneighbors(X, 11), index.kneighbors(queries, 11)]
-        again = ApproximateNeighbors(random_state=0).fit(X).kneighbors(X, 11)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
-    np.testing.assert_array_equal(found[0][1], again[1])
-    for (distances, indices), rows in zip(found, [X, queries], strict=True):
-        exact_distances, _ = ExactNeighbors().fit(X).kneighbors(rows, 11)
-        # By distance, because equal rows are neighbours in any order.
-        assert np.mean(distances <= exact_distances[:, -1:]) >= 0.95
-        assert (np.diff(distances, axis=1) >= 0).all()
-        expected = np.linalg.norm(rows[:, None].astype(np.float64) - X[indices], axis=2)
-        np.testing.assert_allclose(distances, expected, atol=1e-4)
-        assert all(len(set(row)) == 11 for row in indices.tolist())
+        distances, indices = ApproximateNeighbors(random_state=0).fit(X).kneighbors(X, 11)
+        again = ApproximateNeighbors(random_state=0).fit(X).kneighbors(X.copy(), 11)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.testing.assert_array_equal(indices, again[1])
+    # By distance, because equal rows are neighbours in any order.
+    assert np.mean(distances <= ExactNeighbors().fit(X).kneighbors(X, 11)[0][:, -1:]) >= 0.98
+    assert (np.diff(distances, axis=1) >= 0).all()
+    np.testing.assert_allclose(distances, np.linalg.norm(X[:, None] - X[indices], axis=2), rtol=1e-5, atol=1e-6)
+    assert all(len(set(row)) == 11 for row in indices.tolist())
 
 
-class HalfBlindGraph:
-    """Stands for a descent that found nothing for every second row, and the furthest rows first for the others."""
+def test_approximate_repairs_rows_without_neighbours(monkeypatch):
+    def half_blind(points, k, seed):
+        _, indices = naive(points.numpy(), points.numpy(), k)
+        indices[::2, 2:] = -1
+        return torch.from_numpy(indices)
 
-    def __init__(self, X):
-        self.X = X
+    monkeypatch.setattr(neighbors, "_MIN_APPROXIMATE", 10)
+    monkeypatch.setattr(neighbors, "_descend", half_blind)
+    X = clusters(80)
+    for k in (6, 40):
+        distances, indices = ApproximateNeighbors(n_neighbors=12, random_state=0).fit(X).kneighbors(X, k)
+        expected_distances, expected_indices = naive(X, X, k)
+        np.testing.assert_array_equal(indices, expected_indices)
+        np.testing.assert_allclose(distances, expected_distances, rtol=1e-5)
 
-    def query(self, queries, k):
-        distances, indices = naive(self.X, queries, k)
-        distances[::2, 1:], indices[::2, 1:] = np.inf, -1
-        return indices[:, ::-1].astype(np.int32), distances
+
+def test_approximate_searches_other_rows_exactly():
+    X, queries = clusters(1100), clusters(31, seed=1)
+    _, indices = ApproximateNeighbors().fit(X).kneighbors(queries, 6)
+    np.testing.assert_array_equal(indices, naive(X, queries, 6)[1])
 
 
-def test_approximate_repairs_rows_without_neighbours():
-    X, queries = clusters(80), clusters(31, seed=1)
-    index = ApproximateNeighbors(random_state=0).fit(X)
-    index.index_ = HalfBlindGraph(index.exact_.points_)
-    distances, indices = index.kneighbors(queries, 6)
-    expected_distances, expected_indices = naive(X, queries, 6)
-    np.testing.assert_array_equal(indices, expected_indices)
-    np.testing.assert_allclose(distances, expected_distances, rtol=1e-5)
+@pytest.mark.parametrize("random_state", [None, 0, np.random.RandomState(0)])
+def test_approximate_leaves_the_global_generator_alone(random_state):
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    seeds = {ApproximateNeighbors(random_state=random_state).fit(clusters(5)).seed_ for _ in range(3)}
+    assert len(seeds) == (1 if random_state == 0 else 3)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_default_index_depends_on_the_number_of_rows():

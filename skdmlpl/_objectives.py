@@ -1,0 +1,134 @@
+"""The two losses of a gradient step: telling classes apart, and deep metric learning."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skdmlpl._rows import Rows
+from skdmlpl.interfaces import Augmentation, MetricLoss
+from skdmlpl.samplers import class_balanced_weights, weighted_sampler
+
+__all__ = ["Objective", "classification_objective", "metric_objective"]
+
+_SMOOTHING = 0.1
+_MIXUP_ALPHA = 0.2
+
+
+class Objective(NamedTuple):
+    """A loss of fresh random rows: ``draw()`` returns a scalar, ``name`` says whose it is, ``weight`` how it counts."""
+
+    name: str
+    weight: float
+    draw: Callable[[], Tensor]
+
+
+def classification_objective(
+    network: nn.Module,
+    rows: Rows,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    n_classes: int,
+    *,
+    batch_size: int,
+    augment: Augmentation | None,
+    generator: torch.Generator,
+) -> Objective:
+    """Cross-entropy of mixed rows, adjusted by how frequent each class is among the rows drawn.
+
+    Rows are drawn by their weights, and mixed in pairs [1]_. The log-frequencies are added to the logits in training
+    only, so that the network learns what a row would be if all classes were equally frequent [2]_. Targets are smoothed
+    towards the same frequencies: smoothing towards equal ones would contradict the adjustment, and push every doubtful
+    row into the rare classes.
+
+    References
+    ----------
+    .. [1] Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: beyond empirical risk minimization", ICLR 2018,
+       :arxiv:`1710.09412`.
+    .. [2] Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, :arxiv:`2007.07314`.
+    """
+    draw_index = weighted_sampler(weights, batch_size, generator)
+    frequency = np.bincount(labels[weights > 0], weights=weights[weights > 0], minlength=n_classes)
+    frequency = torch.from_numpy(frequency / frequency.sum()).float().to(rows.device)
+    log_frequency = frequency.clamp_min(torch.finfo(torch.float32).tiny).log()
+    classes = torch.from_numpy(labels)
+    # Beta(a, a) from two exponentiated uniforms would need rejection; numpy's generator is seeded from ours instead.
+    beta = np.random.default_rng(_seed_from(generator))
+
+    def draw() -> Tensor:
+        index = draw_index()
+        batch, target = rows[index], F.one_hot(classes[index], n_classes).float().to(rows.device)
+        if augment is not None:
+            batch = augment(batch, generator)
+        partner = torch.randperm(len(index), generator=generator).to(rows.device)
+        share = torch.from_numpy(beta.beta(_MIXUP_ALPHA, _MIXUP_ALPHA, len(index))).float().to(rows.device)
+        share = torch.maximum(share, 1 - share)
+        batch = _mix(batch, batch[partner], share)
+        target = _mix(target, target[partner], share)
+        target = (1 - _SMOOTHING) * target + _SMOOTHING * frequency
+        _, logits = network(batch)
+        return -(target * (logits + log_frequency).log_softmax(dim=1)).sum(dim=1).mean()
+
+    return Objective("classification loss", 1.0, draw)
+
+
+def metric_objective(
+    network: nn.Module,
+    rows: Rows,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    unlabeled: np.ndarray,
+    n_classes: int,
+    *,
+    metric_loss: MetricLoss,
+    weight: float,
+    batch_size: int,
+    augment: Augmentation,
+    generator: torch.Generator,
+) -> Objective:
+    """The metric loss of altered rows: labelled ones, each class as often as any other, and pairs of unlabelled views.
+
+    An unlabelled row comes twice, differently altered, under an id of its own: any label-based loss then learns from
+    it too. As a class-balanced loss counts an id like a class, there are about as many ids as classes [1]_.
+
+    References
+    ----------
+    .. [1] Yang, Xu, "Rethinking the value of labels for improving class-imbalanced learning", NeurIPS 2020,
+       :arxiv:`2006.07529`, for contrastive learning on the unlabelled rows of a long tail.
+    """
+    n_ids = min(len(unlabeled), n_classes, batch_size // 4)
+    draw_labeled = weighted_sampler(class_balanced_weights(labels, weights), batch_size - 2 * n_ids, generator)
+    classes = torch.from_numpy(labels)
+    ids = torch.arange(n_classes, n_classes + n_ids)
+
+    def draw() -> Tensor:
+        index = draw_labeled()
+        views = unlabeled[torch.randint(max(1, len(unlabeled)), (n_ids,), generator=generator).numpy()]
+        batch = augment(rows[np.concatenate([index, views, views])], generator)
+        embeddings, _ = network(batch)
+        loss = metric_loss(embeddings, torch.cat([classes[index], ids, ids]).to(rows.device))
+        _check_scalar(loss)
+        return loss
+
+    return Objective("'metric_loss'", weight, draw)
+
+
+def _mix(batch: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+    share = share.to(batch.dtype).view(-1, *[1] * (batch.ndim - 1))
+    return share * batch + (1 - share) * partner
+
+
+def _seed_from(generator: torch.Generator) -> int:
+    return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+def _check_scalar(loss: object) -> None:
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(
+            "The 'metric_loss' parameter of DMLPseudoLabelClassifier must map embeddings (b, d) and labels (b,) to a "
+            f"scalar tensor. Got {got} instead."
+        )

@@ -1,0 +1,153 @@
+"""The method: deep metric learning, pseudo-labelling and fine-tuning, round after round."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import nn
+
+from skdmlpl._objectives import classification_objective, metric_objective
+from skdmlpl._prior import estimate_prior
+from skdmlpl._rows import Rows
+from skdmlpl._training import Budget, WeightAverage, forward_in_batches, optimize
+from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundRecord
+
+__all__ = ["Plan", "pseudo_label_rounds"]
+
+# Given labels make up at least this share of the rows drawn: they are right.
+_GIVEN_SHARE = 0.5
+# Steps of a later round, as a share of those of round 0: it starts from a trained network.
+_LATER_STEPS = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a fit; see the parameters of the estimator."""
+
+    max_rounds: int
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    metric_weight: float
+
+    def budget(self, number: int) -> Budget:
+        """Return the training of a round."""
+        n_steps = self.n_steps if number == 0 else max(1, round(_LATER_STEPS * self.n_steps))
+        return Budget(n_steps, self.learning_rate, self.weight_decay)
+
+
+def pseudo_label_rounds(
+    network: nn.Module,
+    rows: Rows,
+    y: np.ndarray,
+    n_classes: int,
+    *,
+    select: Callable[[np.ndarray, np.ndarray, np.ndarray], PseudoLabels],
+    metric_loss: MetricLoss,
+    augment: Augmentation,
+    augment_classification: bool,
+    plan: Plan,
+    generator: torch.Generator,
+) -> Iterator[RoundRecord]:
+    """Train ``network`` on labelled and unlabelled rows; yield a record after each round.
+
+    Round 0 trains on the given labels alone. Each later round labels the unlabelled rows anew, takes the most reliable
+    share of every class, a share that grows to all of them in the last round, and goes on training with these labels.
+    At the end the network is the mean of those that the rounds ended with [1]_: they err differently on wrong labels.
+
+    ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed.
+
+    References
+    ----------
+    .. [1] Wortsman et al., "Model soups", ICML 2022, :arxiv:`2203.05482`.
+    """
+    given = y >= 0
+    n_rounds = 0 if given.all() else plan.max_rounds
+    labels, weights = y, given.astype(np.float64)
+    prior = np.bincount(y[given], minlength=n_classes) / given.sum()
+    mean_network = WeightAverage(network, memory=np.inf)
+    for number in range(n_rounds + 1):
+        started = perf_counter()
+        if number > 0:
+            embeddings, logits = forward_in_batches(network, rows)
+            prior = estimate_prior(softmax(logits[~given]))
+            proposed = select(embeddings, y, softmax(logits + np.log(prior, dtype=np.float32)))
+            labels, weights = admit(proposed, y, share=number / n_rounds)
+        objectives = [
+            classification_objective(
+                network,
+                rows,
+                labels,
+                _favor_given(weights, given),
+                n_classes,
+                batch_size=plan.batch_size,
+                augment=augment if augment_classification else None,
+                generator=generator,
+            )
+        ]
+        if plan.metric_weight > 0:
+            objectives.append(
+                metric_objective(
+                    network,
+                    rows,
+                    labels,
+                    weights,
+                    np.flatnonzero(~given) if number > 0 else np.empty(0, dtype=np.int64),
+                    n_classes,
+                    metric_loss=metric_loss,
+                    weight=plan.metric_weight,
+                    batch_size=plan.batch_size,
+                    augment=augment,
+                    generator=generator,
+                )
+            )
+        losses = optimize(network, objectives, plan.budget(number))
+        mean_network.update()
+        yield RoundRecord(
+            round=number,
+            pseudo_labels=PseudoLabels(labels[~given], weights[~given]),
+            prior=prior,
+            classification_loss=losses[0],
+            metric_loss=losses[1] if plan.metric_weight > 0 else np.nan,
+            seconds=perf_counter() - started,
+        )
+    mean_network.copy_to(network)
+
+
+def admit(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:
+    """Keep given labels, and of the proposed ones the most reliable ``share`` of each class.
+
+    Quotas by class keep the rare classes in: among all rows together, the most reliable are those of frequent classes.
+
+    Returns
+    -------
+    PseudoLabels
+        Labels and weights of all rows: given labels weigh 1, and rows that are left out have label -1 and weight 0.
+    """
+    candidates = np.flatnonzero((y < 0) & (proposed.labels >= 0))
+    labels, weights = proposed.labels[candidates], proposed.weights[candidates]
+    order = np.lexsort((-weights, labels))
+    sizes = np.bincount(labels)
+    starts = np.cumsum(sizes) - sizes
+    rank = np.arange(len(order)) - starts[labels[order]]  # 0 for the most reliable row of its class
+    chosen = order[rank < np.ceil(share * sizes[labels[order]])]
+
+    all_labels = y.copy()
+    all_weights = (y >= 0).astype(np.float64)
+    all_labels[candidates[chosen]] = labels[chosen]
+    all_weights[candidates[chosen]] = weights[chosen]
+    return PseudoLabels(all_labels, all_weights)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities (n, n_classes) of logits."""
+    return torch.from_numpy(logits).softmax(dim=1).numpy()
+
+
+def _favor_given(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Raise the weights of given labels to their share of the total where they fall short of it."""
+    needed = _GIVEN_SHARE / (1 - _GIVEN_SHARE) * weights[~given].sum() / given.sum()
+    return np.where(given, max(1.0, needed), weights)

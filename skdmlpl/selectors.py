@@ -1,0 +1,223 @@
+"""Pseudo-label selectors: from embeddings, given labels and the network's probabilities to labels with a reliability.
+
+All follow :class:`skdmlpl.interfaces.Selector`. All divide what a class says by the class's size, so that frequent
+classes do not outvote rare ones; how frequent a class really is among the unlabelled rows enters once, through the
+probabilities given. How many of the labels a round uses, class by class, is the business of the rounds, not theirs.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
+
+from skdmlpl._validation import Interval, check_parameters
+from skdmlpl.interfaces import NeighborIndex, PseudoLabels
+from skdmlpl.neighbors import knn_graph
+
+__all__ = ["ConfidenceSelector", "GraphPropagationSelector", "NearestNeighborSelector"]
+
+# A class that no neighbour speaks for keeps this share of the votes: the network may still be sure of it.
+_VOTE_FLOOR = 0.01
+
+
+class GraphPropagationSelector(BaseEstimator):
+    r"""Labels spread from the labelled rows over the graph of nearest neighbours of all rows.
+
+    Every row is joined to its `n_neighbors` nearest others with weight :math:`\max(0, \cos)^3`, as in [2]_. The
+    labelled rows of class :math:`c` start with :math:`1 / n_c` each, and mass spreads by
+
+    .. math:: F \leftarrow \alpha D^{-1/2} W D^{-1/2} F + Y
+
+    until it has settled [1]_. The share of each class in a row's mass, times the network's probability of the class,
+    is the posterior: its largest entry is the label, the lead of the largest over the second its weight. A label thus
+    needs a path of near rows to labelled ones as well as the network's consent.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=10
+        Neighbours of each row in the graph. Few follow fine structure, many bridge gaps between clusters, and wrongly
+        so where classes are small.
+    alpha : float in [0, 1), default=0.9
+        How far labels spread: the share of a row's mass that comes from its neighbours.
+    n_iter : int, default=30
+        Steps of spreading; what is left of the start is `alpha` to this power.
+    neighbor_index : NeighborIndex or None, default=None
+        Finds the neighbours. None takes :func:`skdmlpl.neighbors.default_index`.
+
+    References
+    ----------
+    .. [1] Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency", NeurIPS 2003.
+    .. [2] Iscen, Tolias, Avrithis, Chum, "Label propagation for deep semi-supervised learning", CVPR 2019,
+       :doi:`10.1109/CVPR.2019.00521`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.selectors import GraphPropagationSelector
+    >>> embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.2, 0.8]])
+    >>> undecided = np.full((4, 2), 0.5)
+    >>> GraphPropagationSelector(n_neighbors=1).select(embeddings, np.array([0, 1, -1, -1]), undecided).labels
+    array([0, 1, 0, 1])
+    """
+
+    _parameter_constraints: dict = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, 1, closed="left")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_neighbors: int = 10,
+        alpha: float = 0.9,
+        n_iter: int = 30,
+        neighbor_index: NeighborIndex | None = None,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.alpha = alpha
+        self.n_iter = n_iter
+        self.neighbor_index = neighbor_index
+
+    def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+        """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
+        check_parameters(self)
+        graph = self._graph(_unit_rows(embeddings))
+        start = _class_normalized_labels(y, proba.shape[1])
+        mass = start
+        for _ in range(self.n_iter):
+            mass = self.alpha * (graph @ mass) + start
+        return _label_by(_shares(mass) * proba)
+
+    def _graph(self, unit: np.ndarray) -> sp.csr_array:
+        """Return the symmetric, normalised adjacency (n, n) of rows on the unit sphere."""
+        n = len(unit)
+        distances, neighbors = knn_graph(unit, self.n_neighbors, self.neighbor_index, random_state=0)
+        cosines = 1 - distances**2 / 2
+        weights = np.maximum(cosines, 0) ** 3
+        rows = np.repeat(np.arange(n, dtype=neighbors.dtype), neighbors.shape[1])
+        adjacency = sp.coo_array((weights.ravel(), (rows, neighbors.ravel())), shape=(n, n)).tocsr()
+        adjacency = adjacency + adjacency.T
+        degree = np.asarray(adjacency.sum(axis=1)).ravel()
+        # A row without a neighbour on its side of the sphere stays alone, with no mass but its own.
+        inverse = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+        return (sp.diags_array(inverse) @ adjacency @ sp.diags_array(inverse)).tocsr()
+
+
+class NearestNeighborSelector(BaseEstimator):
+    r"""Labels by the clusters of labelled rows that lie nearest.
+
+    The labelled rows of each class are clustered, so that a class is represented by its places in the embedding rather
+    than by its number of rows. A row is compared with the `n_neighbors` nearest cluster centres :math:`\mu` of every
+    class (all, where a class has fewer): the mean of :math:`e^{\cos(x, \mu) / \tau}` over them is the class's vote, the
+    class-averaged kernel of [1]_. The share of each class in the votes, times the network's probability of the class,
+    is the posterior: its largest entry is the label, the lead of the largest over the second its weight.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=10
+        Nearest centres of each class that vote.
+    n_clusters : int, default=20
+        Most clusters of a class; a class with no more labelled rows than this is its rows. Fewer clusters smooth over
+        wrong places of single rows, more follow classes of complicated shape.
+    temperature : float, default=0.1
+        Scale of the similarities. The lower, the more the nearest centres count.
+
+    References
+    ----------
+    .. [1] Zhou et al., "Continuous contrastive learning for long-tailed semi-supervised recognition", NeurIPS 2024,
+       :arxiv:`2410.06109`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.selectors import NearestNeighborSelector
+    >>> embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.2, 0.8]])
+    >>> undecided = np.full((4, 2), 0.5)
+    >>> NearestNeighborSelector().select(embeddings, np.array([0, 1, -1, -1]), undecided).labels
+    array([0, 1, 0, 1])
+    """
+
+    _parameter_constraints: dict = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, n_neighbors: int = 10, n_clusters: int = 20, temperature: float = 0.1) -> None:
+        self.n_neighbors = n_neighbors
+        self.n_clusters = n_clusters
+        self.temperature = temperature
+
+    def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+        """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
+        check_parameters(self)
+        unit = _unit_rows(embeddings)
+        votes = np.empty_like(proba)
+        for c in range(proba.shape[1]):
+            votes[:, c] = self._votes(unit, self._centers(unit[y == c]))
+        return _label_by(_shares(votes) * proba)
+
+    def _centers(self, members: np.ndarray) -> np.ndarray:
+        """Return unit-length cluster centres (n_centers, d) of one class."""
+        distinct = np.unique(members, axis=0)
+        if len(distinct) <= self.n_clusters:
+            return distinct
+        return _unit_rows(KMeans(self.n_clusters, n_init=1, random_state=0).fit(members).cluster_centers_)
+
+    def _votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
+        """Return the vote of one class on every row, (n_samples,)."""
+        k = min(self.n_neighbors, len(centers))
+        cosines = torch.from_numpy(unit) @ torch.from_numpy(centers).T
+        nearest = cosines.topk(k, dim=1).values
+        return ((nearest - 1) / self.temperature).exp().mean(1).numpy()
+
+
+class ConfidenceSelector(BaseEstimator):
+    """Labels by the network's probabilities alone, as plain self-training does.
+
+    The weight is the lead of the largest probability over the second.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.selectors import ConfidenceSelector
+    >>> proba = np.array([[0.9, 0.1], [0.4, 0.6]])
+    >>> ConfidenceSelector().select(np.zeros((2, 3)), np.array([-1, -1]), proba).labels
+    array([0, 1])
+    """
+
+    def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+        """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
+        return _label_by(proba)
+
+
+def _label_by(posterior: np.ndarray) -> PseudoLabels:
+    """Take the most probable class of each row (n, n_classes); its lead over the second is the weight."""
+    posterior = _shares(posterior, floor=0)
+    second, first = np.partition(posterior, -2, axis=1)[:, -2:].T
+    return PseudoLabels(posterior.argmax(axis=1), first - second)
+
+
+def _shares(mass: np.ndarray, floor: float = _VOTE_FLOOR) -> np.ndarray:
+    """Scale rows (n, n_classes) to sum to 1, with a share ``floor`` spread evenly; rows without mass are all even."""
+    total = mass.sum(axis=1, keepdims=True)
+    even = np.full_like(mass, 1 / mass.shape[1])
+    shares = np.divide(mass, total, out=even, where=total > 0)
+    return (1 - floor) * shares + floor / mass.shape[1]
+
+
+def _class_normalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return (n, n_classes) with 1 / n_c at the labelled rows of class c, and 0 elsewhere."""
+    labeled = np.flatnonzero(y >= 0)
+    start = np.zeros((len(y), n_classes), dtype=np.float32)
+    start[labeled, y[labeled]] = (1 / np.bincount(y[labeled], minlength=n_classes)[y[labeled]]).astype(np.float32)
+    return start
+
+
+def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1, float32; a zero row stays."""
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.divide(embeddings, length, out=np.zeros_like(embeddings), where=length > 0).astype(np.float32, copy=False)
