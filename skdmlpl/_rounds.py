@@ -18,6 +18,8 @@ __all__ = ["Plan", "pseudo_label_rounds"]
 
 # Given labels make up at least this share of the rows drawn: they are right.
 _GIVEN_SHARE = 0.5
+# A batch has no more rows than there are to draw from, but enough for the metric loss to compare.
+_MIN_BATCH = 32
 # Steps of a later round, as a share of those of round 0: it starts from a trained network.
 _LATER_STEPS = 0.5
 
@@ -76,6 +78,7 @@ def pseudo_label_rounds(
             prior = estimate_prior(softmax(logits[~given]))
             proposed = select(embeddings, y, softmax(logits + np.log(prior, dtype=np.float32)))
             labels, weights = admit(proposed, y, share=number / n_rounds)
+        batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
         objectives = [
             classification_objective(
                 network,
@@ -83,7 +86,7 @@ def pseudo_label_rounds(
                 labels,
                 _favor_given(weights, given),
                 n_classes,
-                batch_size=plan.batch_size,
+                batch_size=batch_size,
                 augment=augment if augment_classification else None,
                 generator=generator,
             )
@@ -99,7 +102,7 @@ def pseudo_label_rounds(
                     n_classes,
                     metric_loss=metric_loss,
                     weight=plan.metric_weight,
-                    batch_size=plan.batch_size,
+                    batch_size=batch_size // 2,
                     augment=augment,
                     generator=generator,
                 )

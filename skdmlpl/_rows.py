@@ -58,13 +58,15 @@ class Rows:
         if size is None:
             row_bytes = 8 * int(np.prod(self.row_shape))
             size = max(1, _BATCH_BYTES // max(1, row_bytes))
-        for part in self.parts:
-            for start in range(0, len(part), size):
-                yield self._convert(np.array(part[start : start + size]))
+        # Across the border between the parts: the batches do not depend on which part a row came in.
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
 
     def _convert(self, gathered: np.ndarray) -> Tensor:
         image = gathered.dtype == np.uint8 and gathered.ndim == 4
-        if not gathered.dtype.isnative:
+        if gathered.dtype == np.longdouble:
+            gathered = gathered.astype(np.float64)
+        elif not gathered.dtype.isnative:
             gathered = gathered.astype(gathered.dtype.newbyteorder("="))
         batch = torch.from_numpy(gathered).to(self.device, self.dtype)
         return batch.div_(255) if image else batch

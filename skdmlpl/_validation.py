@@ -57,17 +57,29 @@ def check_table_or_images(estimator, X, *, reset: bool) -> np.ndarray:
 
 def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
     """Return ``X_unlabeled`` as an array whose rows have the shape of X's; None gives no rows."""
-    if X_unlabeled is None or (np.ndim(X_unlabeled) > 0 and len(X_unlabeled) == 0):
-        return np.empty((0, *X.shape[1:]), dtype=X.dtype)
+    nothing = np.empty((0, *X.shape[1:]), dtype=X.dtype)
+    if X_unlabeled is None:
+        return nothing
     # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
     _check_same_columns(estimator, X_unlabeled)
-    X_unlabeled = check_array(
-        X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled", ensure_min_samples=0
-    )
+    try:
+        if np.shape(X_unlabeled)[:1] == (0,):
+            return nothing
+        X_unlabeled = check_array(X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled")
+    except (TypeError, ValueError) as error:
+        if "X_unlabeled" in str(error):
+            raise
+        # scikit-learn does not name the argument in every message.
+        raise type(error)(f"X_unlabeled must be an array like X. {error}") from error
     _check_layout(X_unlabeled, "X_unlabeled")
     if X_unlabeled.shape[1:] != X.shape[1:]:
         raise ValueError(
             f"X_unlabeled must have rows of the same shape as X, {X.shape[1:]}. Got {X_unlabeled.shape[1:]} instead."
+        )
+    if X.ndim == _IMAGE_NDIM and (X.dtype == np.uint8) != (X_unlabeled.dtype == np.uint8):
+        raise ValueError(
+            "X_unlabeled must hold images of dtype uint8 where X does, and only there: uint8 is scaled to [0, 1], "
+            f"other dtypes are not. Got {X_unlabeled.dtype}, and X of dtype {X.dtype}, instead."
         )
     return X_unlabeled
 
@@ -103,14 +115,15 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
 
     if len(given) == 0:
         raise ValueError("y must label at least two classes. Got no labelled row: all are -1, None or NaN.")
-    check_classification_targets(given)
     try:
         classes, codes_given = np.unique(given, return_inverse=True)
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in given})
         raise TypeError(f"The labels in y must be of one kind, all strings or all numbers. Got {kinds}.") from error
+    # Every class twice: with classes of one row it would warn that y may be a regression target.
+    check_classification_targets(np.repeat(classes, 2))
     if len(classes) < 2:
-        raise ValueError(f"y must label at least two classes. Got one class only: {classes[0]!r}.")
+        raise ValueError(f"y must label at least two classes. Got one class only: {classes.tolist()[0]!r}.")
     codes = np.full(n_samples, -1, dtype=np.int64)
     codes[~unlabeled] = codes_given
     return EncodedLabels(classes, codes)
@@ -121,12 +134,12 @@ def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
     labels = classes[codes]
     missing = codes < 0
     if missing.any():
-        if classes.dtype.kind not in "if":
+        is_number = classes.dtype.kind in "iuf"
+        if not is_number:
             labels = labels.astype(object)
-            labels[missing] = None
-        else:
-            # unsigned or boolean classes cannot hold -1, and are not among these kinds
-            labels[missing] = -1
+        elif classes.dtype.kind == "u":
+            labels = labels.astype(np.int64)
+        labels[missing] = -1 if is_number else None
     return labels
 
 
@@ -142,8 +155,10 @@ def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
         raise TypeError(f"{must} Got {type(result).__name__} instead.") from error
     if labels.shape != (n_samples,) or weights.shape != (n_samples,):
         raise ValueError(f"{must} There are {n_samples} rows. Got shapes {labels.shape} and {weights.shape} instead.")
-    if labels.dtype.kind not in "iu" or labels.min() < -1 or labels.max() >= n_classes:
-        raise ValueError(f"{must} Got labels of dtype {labels.dtype} from {labels.min()} to {labels.max()} instead.")
+    if labels.dtype.kind not in "iu" or weights.dtype.kind not in "biuf":
+        raise TypeError(f"{must} Got labels of dtype {labels.dtype} and weights of dtype {weights.dtype} instead.")
+    if labels.min() < -1 or labels.max() >= n_classes:
+        raise ValueError(f"{must} Got labels from {labels.min()} to {labels.max()} instead.")
     if not (np.all(weights >= 0) and np.all(weights <= 1)):
         raise ValueError(f"{must} Got weights from {weights.min()} to {weights.max()} instead.")
     return PseudoLabels(labels.astype(np.int64, copy=False), weights.astype(np.float64, copy=False))
@@ -151,9 +166,14 @@ def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
 
 def _as_label_array(y) -> np.ndarray:
     """Return y as an array; pandas' nullable and categorical columns become arrays of their values."""
-    if hasattr(y, "to_numpy"):
+    if hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype):
+        # An extension type of pandas, whose own conversion turns integers into floats where some are missing.
+        y = np.asarray(y, dtype=object)
+    elif hasattr(y, "to_numpy"):
         y = y.to_numpy()
     array = np.asarray(y)
+    if array.dtype.kind == "T":  # numpy's StringDType, which scikit-learn does not take
+        return array.astype(object)
     if array.dtype.kind == "U" and isinstance(y, list | tuple) and any(not isinstance(v, str) for v in y):
         # numpy turns [None, "a"] into strings only where it must; keep what the caller wrote.
         array = np.array(y, dtype=object)

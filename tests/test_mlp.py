@@ -1,0 +1,96 @@
+"""The network for tables: its standardisation against numpy, and both of its branches."""
+
+import numpy as np
+import pytest
+import torch
+
+from skdmlpl._mlp import _MANY_COLUMNS
+from skdmlpl._rows import Rows
+from skdmlpl.backbones import mlp
+
+widths = pytest.mark.parametrize("n_features", [1, _MANY_COLUMNS - 1, _MANY_COLUMNS, 150])
+
+
+def adapted(X, sizes=None, **params):
+    torch.manual_seed(0)
+    network = mlp(X.shape[1:], **params).eval()
+    network.adapt(Rows(X, dtype=torch.float64).batches(sizes))
+    return network
+
+
+@pytest.mark.parametrize("size", [1, 7, None])
+def test_adapt_agrees_with_numpy(size):
+    rng = np.random.default_rng(0)
+    X = rng.normal([0, 5, -1e6, 1.7e9, 1e30, 1e-30], [1, 0.1, 10, 1e-2, 1e29, 1e-31], (50, 6))
+    network = adapted(X, size)
+    mean, scale = network.mean.numpy(), network.scale.numpy()
+    np.testing.assert_allclose(mean, X.mean(0))
+    # The fourth column has 16 digits, of which its spread is the last five.
+    np.testing.assert_allclose(scale, 1 / X.std(0), rtol=1e-3)
+    np.testing.assert_allclose(np.delete(scale, 3), 1 / np.delete(X.std(0), 3), rtol=1e-9)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 1e30, -1e-30, 0.1])
+def test_constant_columns_are_left_out(constant):
+    X = np.random.default_rng(0).normal(size=(33, 3))
+    X[:, 1] = constant
+    network = adapted(X, 5)
+    rows = torch.from_numpy(X)
+    moved, moved_elsewhere = rows.clone(), rows.clone()
+    moved[:, 1] += 1e6
+    moved_elsewhere[:, 0] += 1
+    assert torch.equal(network(moved), network(rows))
+    assert not torch.allclose(network(moved_elsewhere), network(rows))
+
+
+@widths
+def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
+    X = np.random.default_rng(0).normal(size=(32, n_features))
+    network = adapted(X, embedding_dim=5, hidden=16, depth=3).train()
+    output = network(torch.from_numpy(X))
+    assert output.shape == (32, 5)
+    assert output.dtype == torch.float32
+    output.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@widths
+def test_columns_may_have_any_location_and_scale(n_features):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, n_features))
+    scaled = X * 2.0 ** rng.integers(-60, 60, n_features)
+    torch.testing.assert_close(
+        adapted(X)(torch.from_numpy(X)), adapted(scaled)(torch.from_numpy(scaled)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("n_features", "same"), [(_MANY_COLUMNS - 1, False), (_MANY_COLUMNS, True)])
+def test_only_long_rows_are_compared_by_direction(n_features, same):
+    network = mlp((n_features,)).eval()  # not adapted: rows are used nearly as they are while small
+    rows = 0.001 * torch.randn(8, n_features, dtype=torch.float64)
+    change = (network(100 * rows) - network(rows)).abs().max() / network(rows).std()
+    assert (change < 0.02) == same
+
+
+@widths
+def test_outliers_are_squashed(n_features):
+    X = np.random.default_rng(0).normal(size=(40, n_features))
+    network = adapted(X)
+    far, farther = torch.full((1, n_features), 1e6).double(), torch.full((1, n_features), 1e12).double()
+    assert network(farther).isfinite().all()
+    torch.testing.assert_close(network(far), network(farther), rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_acts_in_training_only():
+    rows = torch.randn(4, 10, dtype=torch.float64)
+    network = mlp((10,), dropout=0.5)
+    assert not torch.equal(network(rows), network(rows))
+    network.eval()
+    assert torch.equal(network(rows), network(rows))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (), (2, 2)])
+def test_shapes_other_than_a_tables_are_refused(shape):
+    with pytest.raises(ValueError, match=r"mlp needs tables.*\(n_features,\).*Got \(.*\) instead"):
+        mlp(shape)

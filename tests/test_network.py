@@ -1,0 +1,120 @@
+"""The embedding network around a backbone, and what it says of backbones that do not fit."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from skdmlpl._network import build_network
+from skdmlpl._rows import Rows
+
+EXAMPLE = torch.arange(8.0).view(2, 4)
+
+
+class Returns(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, batch):
+        return self.function(batch)
+
+
+def test_embeddings_have_unit_length_and_logits_are_scaled_cosines():
+    network = build_network(nn.Linear(4, 6), EXAMPLE, n_classes=3)
+    embeddings, logits = network(100 * torch.randn(50, 4))
+    assert embeddings.shape == (50, 6)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(50))
+    directions = nn.functional.normalize(network.class_directions)
+    torch.testing.assert_close(logits, network.log_scale.exp() * (embeddings @ directions.T))
+
+
+def test_longer_class_directions_give_no_larger_logits():
+    network = build_network(nn.Linear(4, 6), EXAMPLE, n_classes=3)
+    _, before = network(EXAMPLE)
+    with torch.no_grad():
+        network.class_directions[1] *= 100
+    torch.testing.assert_close(network(EXAMPLE)[1], before)
+
+
+def test_a_row_the_backbone_maps_to_zero_gives_finite_numbers():
+    network = build_network(Returns(torch.zeros_like), EXAMPLE, n_classes=3)
+    embeddings, logits = network(EXAMPLE)
+    assert embeddings.isfinite().all()
+    assert logits.isfinite().all()
+
+
+def test_a_module_is_copied_and_left_alone():
+    backbone = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
+    before = copy.deepcopy(backbone.state_dict())
+    network = build_network(backbone, EXAMPLE, n_classes=3)
+    assert backbone.training
+    network.train()(torch.randn(8, 4))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    for name, value in backbone.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    for name, buffer in build_network(backbone, EXAMPLE, n_classes=3).backbone.named_buffers():
+        torch.testing.assert_close(buffer, before[name], rtol=0, atol=0)
+
+
+def test_a_factory_is_called_with_the_shape_of_a_row():
+    shapes = []
+
+    def factory(input_shape):
+        shapes.append(input_shape)
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+
+    network = build_network(factory, torch.zeros(2, 3, 2, 2), n_classes=3)
+    assert shapes == [(3, 2, 2)]
+    assert network.class_directions.shape == (3, 5)
+
+
+def test_lazy_modules_are_built_by_the_dry_forward():
+    network = build_network(lambda shape: nn.Sequential(nn.LazyLinear(7)), EXAMPLE, n_classes=3)
+    assert copy.deepcopy(network.state_dict())["backbone.0.weight"].shape == (7, 4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "error", "words"),
+    [
+        (lambda shape: "a network", TypeError, ["Module", "returns one", "Got str from the callable"]),
+        (lambda shape: None, TypeError, ["Got NoneType from the callable"]),
+        (nn.Linear(5, 2), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError", "2x4 and 5x2"]),
+        (nn.Conv2d(4, 2, 1), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError"]),
+        (Returns(lambda x: (x, x)), TypeError, ["(batch, d)", "Got tuple"]),
+        (Returns(lambda x: x[:, :, None, None]), ValueError, ["(batch, d)", "Got (2, 4, 1, 1)"]),
+        (Returns(lambda x: x.flatten()), ValueError, ["(batch, d)", "Got (8,)"]),
+        (Returns(lambda x: x[:1]), ValueError, ["(batch, d)", "Got (1, 4)"]),
+        (Returns(lambda x: x[:, :0]), ValueError, ["(batch, d)", "Got (2, 0)"]),
+    ],
+    ids=["factory of str", "factory of None", "width", "images", "tuple", "4-D", "1-D", "fewer rows", "no columns"],
+)
+def test_errors_name_the_backbone_what_it_must_do_and_what_it_did(backbone, error, words):
+    with pytest.raises(error) as info:
+        build_network(backbone, EXAMPLE, n_classes=3)
+    for word in ["The 'backbone' parameter of DMLPseudoLabelClassifier must", *words]:
+        assert word in str(info.value)
+
+
+def test_adapt_shows_all_rows_once_in_order():
+    seen = []
+
+    class Adapting(nn.Linear):
+        input_dtype = torch.float64
+
+        def adapt(self, batches):
+            seen.extend(batches)
+
+    network = build_network(Adapting(4, 2).double(), EXAMPLE, n_classes=3)
+    network.adapt(Rows(EXAMPLE.numpy(), -EXAMPLE.numpy()))
+    assert network.input_dtype == torch.float64
+    torch.testing.assert_close(torch.cat(seen), torch.cat([EXAMPLE, -EXAMPLE]))
+
+
+def test_a_backbone_without_wishes_gets_float32_and_no_adaptation():
+    network = build_network(nn.Linear(4, 2), EXAMPLE, n_classes=3)
+    network.adapt(Rows(EXAMPLE.numpy()))
+    assert network.input_dtype == torch.float32

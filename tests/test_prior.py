@@ -1,0 +1,80 @@
+"""The estimated class distribution, on posteriors that are known to be right."""
+
+import numpy as np
+import pytest
+
+from skdmlpl._prior import estimate_prior
+
+TAIL = np.array([0.6, 0.25, 0.1, 0.04, 0.01])
+
+
+def likelihood_of_gaussians(prior, n_samples=4000, distance=3.0, seed=0):
+    """Return exact posteriors, under equal frequencies, of rows from unit Gaussians; and the frequencies drawn."""
+    n_classes = len(prior)
+    rng = np.random.default_rng(seed)
+    true = rng.choice(n_classes, p=prior, size=n_samples)
+    centers = distance / np.sqrt(2) * np.eye(n_classes)  # so far from each other
+    rows = centers[true] + rng.normal(size=(n_samples, n_classes))
+    log_density = -0.5 * ((rows[:, None] - centers) ** 2).sum(axis=2)
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    return density / density.sum(axis=1, keepdims=True), np.bincount(true, minlength=n_classes) / n_samples
+
+
+@pytest.mark.parametrize("distance", [2.0, 3.0, 6.0])
+@pytest.mark.parametrize(
+    "prior", [[0.5, 0.5], [0.9, 0.1], [0.02, 0.98], [0.2] * 5, TAIL, TAIL[::-1], TAIL[[2, 4, 0, 1, 3]]], ids=str
+)
+def test_a_known_prior_is_recovered(prior, distance):
+    likelihood, drawn = likelihood_of_gaussians(prior, distance=distance)
+    estimate = estimate_prior(likelihood)
+    np.testing.assert_allclose(estimate, drawn, atol=0.04)
+    # What it is for: to be nearer to the truth than counting the most probable classes.
+    counted = np.bincount(likelihood.argmax(axis=1), minlength=len(drawn)) / len(likelihood)
+    if distance == 2 and max(prior) > 0.5:
+        assert np.abs(estimate - drawn).sum() < 0.5 * np.abs(counted - drawn).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_estimate_is_a_fixed_point_of_the_mean_posterior(dtype):
+    likelihood, _ = likelihood_of_gaussians(TAIL)
+    estimate = estimate_prior(likelihood.astype(dtype))
+    mean = np.zeros(5)
+    for row in likelihood:
+        joint = [p * q for p, q in zip(row, estimate, strict=True)]
+        mean += np.array(joint) / sum(joint) / len(likelihood)
+    # But for the share that is spread evenly.
+    share = np.abs(estimate - mean).sum() / np.abs(0.2 - mean).sum()
+    np.testing.assert_allclose(estimate, (1 - share) * mean + share / 5, atol=1e-3)
+    assert 0 < share < 0.05
+
+
+@pytest.mark.parametrize("n_samples", [1, 3, 200])
+@pytest.mark.parametrize("n_classes", [2, 5, 50])
+def test_the_estimate_is_a_distribution(n_samples, n_classes):
+    likelihood = np.random.default_rng(0).dirichlet(np.full(n_classes, 0.1), size=n_samples).astype(np.float32)
+    before = likelihood.copy()
+    estimate = estimate_prior(likelihood)
+    assert estimate.shape == (n_classes,)
+    assert estimate.dtype == np.float64
+    assert estimate.sum() == pytest.approx(1)
+    assert estimate.min() > 0
+    np.testing.assert_array_equal(likelihood, before)
+
+
+def test_a_class_that_no_row_speaks_for_is_not_given_up():
+    likelihood = np.tile([1.0, 0.0, 0.0], (50, 1))
+    estimate = estimate_prior(likelihood)
+    assert estimate[0] > 0.95
+    assert estimate[1] == estimate[2]
+    assert 0.002 < estimate[1] < 0.02
+
+
+def test_rows_that_say_nothing_leave_classes_equal():
+    np.testing.assert_allclose(estimate_prior(np.full((20, 4), 0.25)), 0.25)
+
+
+def test_order_of_classes_and_rows_does_not_count(rng):
+    likelihood, _ = likelihood_of_gaussians(TAIL, n_samples=500)
+    order = np.array([3, 0, 4, 1, 2])
+    np.testing.assert_allclose(estimate_prior(likelihood[:, order]), estimate_prior(likelihood)[order])
+    np.testing.assert_allclose(estimate_prior(rng.permutation(likelihood)), estimate_prior(likelihood))

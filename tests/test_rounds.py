@@ -1,0 +1,224 @@
+"""The rounds: admission by class against a naive loop, and what every record promises."""
+
+import copy
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skdmlpl._network import build_network
+from skdmlpl._rounds import Plan, admit, pseudo_label_rounds, softmax
+from skdmlpl._rows import Rows
+from skdmlpl.interfaces import PseudoLabels
+from skdmlpl.losses import ContrastiveLoss
+from skdmlpl.selectors import ConfidenceSelector
+
+PLAN = Plan(max_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, metric_weight=0.3)
+
+
+def naive_admit(proposed, y, share):
+    labels, weights = [], []
+    for i, given in enumerate(y):
+        rivals = [j for j in range(len(y)) if y[j] < 0 and proposed.labels[j] == proposed.labels[i]]
+        ahead = sum(
+            proposed.weights[j] > proposed.weights[i] or (proposed.weights[j] == proposed.weights[i] and j < i)
+            for j in rivals
+        )
+        admitted = given < 0 <= proposed.labels[i] and ahead < math.ceil(share * len(rivals))
+        labels.append(given if given >= 0 else proposed.labels[i] if admitted else -1)
+        weights.append(1.0 if given >= 0 else proposed.weights[i] if admitted else 0.0)
+    return np.array(labels), np.array(weights)
+
+
+def proposal(n=60, seed=0, n_classes=4):
+    rng = np.random.default_rng(seed)
+    y = np.where(np.arange(n) < n_classes, np.arange(n), rng.choice([-1, -1, -1, 0, 1], n))
+    labels = rng.choice([-1, 0, 0, 0, 1, 1, 2], n)  # no row is proposed for the last class
+    return PseudoLabels(labels, np.round(rng.random(n), 1)), y  # rounded: many ties
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.0, 0.01, 1 / 3, 0.5, 2 / 3, 0.99, 1.0])
+def test_admit_agrees_with_a_naive_loop(share, seed):
+    proposed, y = proposal(seed=seed)
+    before = copy.deepcopy((proposed, y))
+    labels, weights = admit(proposed, y, share)
+    expected_labels, expected_weights = naive_admit(proposed, y, share)
+    np.testing.assert_array_equal(labels, expected_labels)
+    np.testing.assert_array_equal(weights, expected_weights)
+    np.testing.assert_equal((proposed, y), before)
+
+
+def test_a_class_of_one_candidate_keeps_it_at_any_share():
+    y = np.array([0, 1, -1, -1, -1, -1])
+    proposed = PseudoLabels(np.array([0, 1, 1, 0, 0, 0]), np.array([1, 1, 0.01, 0.9, 0.8, 0.7]))
+    np.testing.assert_array_equal(admit(proposed, y, 0.1).labels, [0, 1, 1, 0, -1, -1])
+
+
+@pytest.mark.parametrize("left_out", ["nothing proposed", "nothing unlabelled"])
+def test_admit_where_there_is_nothing_to_admit(left_out):
+    y = np.array([0, 1, -1] if left_out == "nothing proposed" else [0, 1, 0])
+    labels, weights = admit(PseudoLabels(np.full(3, -1), np.ones(3)), y, 1.0)
+    np.testing.assert_array_equal(labels, y)
+    np.testing.assert_array_equal(weights, y >= 0)
+
+
+def test_admitted_rows_grow_with_the_share():
+    proposed, y = proposal()
+    coverage = [admit(proposed, y, share).labels >= 0 for share in np.linspace(0, 1, 7)]
+    assert all((earlier <= later).all() for earlier, later in pairwise(coverage))
+    np.testing.assert_array_equal(coverage[-1], (y >= 0) | (proposed.labels >= 0))
+
+
+def setup(n=50, n_given=20, seed=0):
+    """Three blobs of sizes about 4:2:1, the first rows labelled."""
+    rng = np.random.default_rng(seed)
+    truth = np.concatenate([[0, 1, 2], rng.choice(3, n - 3, p=[4 / 7, 2 / 7, 1 / 7])])
+    X = rng.normal(size=(n, 4)).astype(np.float32) + 3 * np.eye(3, 4, dtype=np.float32)[truth]
+    torch.manual_seed(seed)
+    rows = Rows(X)
+    network = build_network(nn.Sequential(nn.Linear(4, 16), nn.ReLU()), rows[slice(2)], 3)
+    return network, rows, np.where(np.arange(n) < n_given, truth, -1)
+
+
+def rounds(network, rows, y, *, plan=PLAN, select=None, seed=0):
+    return pseudo_label_rounds(
+        network,
+        rows,
+        y,
+        3,
+        select=select or ConfidenceSelector().select,
+        metric_loss=ContrastiveLoss(),
+        augment=lambda batch, generator: batch,
+        augment_classification=False,
+        plan=plan,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+@pytest.mark.parametrize("max_rounds", [0, 1, 2, 7])
+def test_records(max_rounds):
+    network, rows, y = setup()
+    records = list(rounds(network, rows, y, plan=Plan(max_rounds, 3, 32, 2e-3, 1e-2, 0.3)))
+    assert [record.round for record in records] == list(range(max_rounds + 1))
+    assert records[0].n_pseudo_labeled == 0
+    np.testing.assert_allclose(records[0].prior, np.bincount(y[y >= 0]) / 20)
+    assert math.isnan(records[0].mean_weight)
+    for record in records:
+        labels, weights = record.pseudo_labels
+        assert labels.shape == weights.shape == (30,)
+        assert labels.min() >= -1
+        assert labels.max() < 3
+        assert weights.min() >= 0
+        assert weights.max() <= 1
+        assert (weights[labels < 0] == 0).all()
+        assert record.prior.sum() == pytest.approx(1)
+        assert (record.prior > 0).all()
+        assert record.class_counts.sum() == record.n_pseudo_labeled == np.count_nonzero(labels >= 0)
+        assert math.isfinite(record.classification_loss)
+        assert math.isfinite(record.metric_loss)
+        assert record.seconds > 0
+    coverage = [record.n_pseudo_labeled for record in records]
+    assert coverage == sorted(coverage)
+    assert coverage[-1] == (30 if max_rounds else 0)
+
+
+def test_what_selectors_see_and_what_becomes_of_their_labels():
+    seen, proposed = [], []
+
+    def select(*arguments):
+        seen.append(copy.deepcopy(arguments))
+        proposed.append(ConfidenceSelector().select(*arguments))
+        return proposed[-1]
+
+    network, rows, y = setup()
+    records = list(rounds(network, rows, y, select=select))
+    assert len(seen) == 3
+    for i, record in enumerate(records[1:]):
+        expected = admit(proposed[i], y, (i + 1) / 3)
+        np.testing.assert_array_equal(record.pseudo_labels.labels, expected.labels[y < 0])
+        np.testing.assert_array_equal(record.pseudo_labels.weights, expected.weights[y < 0])
+    for embeddings, given, proba in seen:
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(given, y)
+        assert proba.shape == (50, 3)
+        np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    assert not np.array_equal(seen[0][0], seen[1][0])
+
+
+def test_a_selector_cannot_change_the_given_labels():
+    def scribble(embeddings, y, proba):
+        proposed = ConfidenceSelector().select(embeddings, y, proba)
+        y[:] = 0
+        embeddings[:] = proba[:] = np.nan
+        return proposed
+
+    network, rows, y = setup()
+    before = y.copy()
+    scribbled = [record.pseudo_labels for record in rounds(network, rows, y, select=scribble)]
+    np.testing.assert_array_equal(y, before)
+    undisturbed = [record.pseudo_labels for record in rounds(*setup())]
+    np.testing.assert_equal(scribbled, undisturbed)
+
+
+def test_rows_left_out_stay_without_a_label():
+    def first_class_only(embeddings, y, proba):
+        labels = np.where(proba.argmax(axis=1) == 0, 0, -1)
+        return PseudoLabels(labels, np.ones(len(y)))
+
+    network, rows, y = setup()
+    last = list(rounds(network, rows, y, select=first_class_only))[-1]
+    assert 0 < last.n_pseudo_labeled < 30
+    assert set(last.pseudo_labels.labels) == {-1, 0}
+
+
+def test_a_selector_that_gives_no_label_at_all():
+    def nothing(embeddings, y, proba):
+        return PseudoLabels(np.full(len(y), -1), np.zeros(len(y)))
+
+    records = list(rounds(*setup(), select=nothing))
+    assert [record.n_pseudo_labeled for record in records] == [0, 0, 0, 0]
+    assert all(math.isfinite(record.classification_loss) for record in records)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_constant_weights_are_fine(weight):
+    def constant(embeddings, y, proba):
+        return PseudoLabels(proba.argmax(axis=1), np.full(len(y), weight))
+
+    last = list(rounds(*setup(), select=constant))[-1]
+    assert last.n_pseudo_labeled == 30
+    assert last.mean_weight == weight
+
+
+def test_fully_labelled_rows_need_no_rounds():
+    records = list(rounds(*setup(n_given=50)))
+    assert [record.round for record in records] == [0]
+    assert len(records[0].pseudo_labels.labels) == 0
+
+
+def test_without_metric_weight_there_is_no_metric_loss():
+    network, rows, y = setup()
+    records = list(rounds(network, rows, y, plan=Plan(1, 3, 32, 2e-3, 1e-2, 0.0)))
+    assert all(math.isnan(record.metric_loss) for record in records)
+
+
+def test_the_network_ends_as_the_mean_of_those_the_rounds_ended_with():
+    network, rows, y = setup()
+    ends = [copy.deepcopy(network.state_dict()) for _ in rounds(network, rows, y)]
+    assert len(ends) == 4
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, torch.stack([end[name] for end in ends]).mean(0))
+        assert not torch.equal(tensor, ends[-1][name])
+
+
+def test_softmax_agrees_with_the_definition_and_keeps_the_dtype():
+    logits = np.array([[0.0, 1.0, -2.0], [1000.0, 0.0, -1000.0]])
+    expected = np.array([[1, math.e, math.exp(-2)], [1, 0, 0]])
+    for dtype in (np.float32, np.float64):
+        proba = softmax(logits.astype(dtype))
+        assert proba.dtype == dtype
+        np.testing.assert_allclose(proba, expected / expected.sum(axis=1, keepdims=True), rtol=1e-6)

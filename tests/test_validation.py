@@ -1,0 +1,407 @@
+"""What a user may get wrong: an error names the argument, what it must be and what it got. And hard numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from torch import nn
+
+from skdmlpl import DMLPseudoLabelClassifier
+from skdmlpl._validation import check_pseudo_labels, check_unlabeled, decode_labels, encode_labels
+from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector
+
+NAME = "DMLPseudoLabelClassifier"
+
+
+def classifier(**params):
+    return DMLPseudoLabelClassifier(**({"n_steps": 5, "max_rounds": 2, "random_state": 0, "device": "cpu"} | params))
+
+
+def blobs(n=30, seed=0):
+    y = np.arange(n) % 3
+    return np.random.default_rng(seed).normal(size=(n, 4)) + 4 * np.eye(3, 4)[y], y
+
+
+X, Y = blobs()
+U, _ = blobs(10, seed=1)
+FRAME, FRAME_U = pd.DataFrame(X, columns=list("abcd")), pd.DataFrame(U, columns=list("abcd"))
+IMAGES = np.random.default_rng(0).random((30, 1, 6, 6), dtype=np.float32)
+
+
+def with_value(array, value):
+    array = array.copy()
+    array[(3,) * array.ndim if array.ndim == 2 else (3, 0, 0, 0)] = value
+    return array
+
+
+def expect(error, words, function, *args):
+    with pytest.raises(error) as info:
+        function(*args)
+    for word in words:
+        assert word in str(info.value), f"{word!r} is not in {info.value}"
+
+
+# -------------------------------------------------------------------------------------------------------- data
+
+
+BAD_DATA = {
+    "NaN in X": (with_value(X, np.nan), Y, U, ValueError, ["Input X contains NaN"]),
+    "infinity in X": (with_value(X, np.inf), Y, U, ValueError, ["Input X contains infinity"]),
+    "NaN in images": (with_value(IMAGES, np.nan), Y, None, ValueError, ["Input X contains NaN"]),
+    "1-D X": (X[:, 0], Y, U, ValueError, ["Expected 2D array, got 1D array"]),
+    "3-D X": (X[:, :, None], Y, U, ValueError, ["X must be a table", "images", "3 dimensions", "(30, 4, 1)"]),
+    "no rows": (X[:0], Y[:0], U, ValueError, ["0 sample", "(0, 4)"]),
+    "no columns": (X[:, :0], Y, None, ValueError, ["0 feature"]),
+    "images of no height": (IMAGES[:, :, :0], Y, None, ValueError, ["X must not have an empty axis", "(30, 1, 0, 6)"]),
+    "complex X": (X + 1j, Y, U, ValueError, ["Complex data not supported"]),
+    "string X": (X.astype(str), Y, U, ValueError, ["numeric", "strings"]),
+    "object X": (np.full((30, 2), object()), Y, None, TypeError, ["real number", "object"]),
+    "date X": (np.full((30, 2), "2020", "M8[D]"), Y, None, ValueError, ["X must hold real numbers", "datetime64"]),
+    "sparse X": (sp.csr_array(X), Y, U, TypeError, ["Sparse", "X", "dense"]),
+    "sparse X_unlabeled": (X, Y, sp.csr_array(U), TypeError, ["Sparse", "X_unlabeled", "dense"]),
+    "sparse matrix X_unlabeled": (X, Y, sp.csr_matrix(U), TypeError, ["Sparse", "X_unlabeled", "dense"]),
+    "NaN in X_unlabeled": (X, Y, with_value(U, np.nan), ValueError, ["Input X_unlabeled contains NaN"]),
+    "infinity in X_unlabeled": (X, Y, with_value(U, -np.inf), ValueError, ["Input X_unlabeled contains infinity"]),
+    "other width": (X, Y, U[:, :3], ValueError, ["X_unlabeled must", "same shape as X", "(4,)", "Got (3,)"]),
+    "other image size": (IMAGES, Y, IMAGES[..., 1:], ValueError, ["X_unlabeled must", "(1, 6, 6)", "Got (1, 6, 5)"]),
+    "images and a table": (IMAGES, Y, X, ValueError, ["X_unlabeled must", "(1, 6, 6)", "Got (4,)"]),
+    "a table and images": (X, Y, IMAGES, ValueError, ["X_unlabeled must", "(4,)", "Got (1, 6, 6)"]),
+    "1-D X_unlabeled": (X, Y, U[0], ValueError, ["X_unlabeled must be an array like X", "1D array"]),
+    "3-D X_unlabeled": (X, Y, U[:, :, None], ValueError, ["X_unlabeled must be a table", "3 dimensions"]),
+    "complex X_unlabeled": (X, Y, U + 1j, ValueError, ["X_unlabeled", "Complex data not supported"]),
+    "string X_unlabeled": (X, Y, U.astype(str), ValueError, ["X_unlabeled", "numeric"]),
+    "ragged X_unlabeled": (X, Y, [[1, 2, 3, 4], [1, 2]], ValueError, ["X_unlabeled"]),
+    "scalar X_unlabeled": (X, Y, 3, ValueError, ["X_unlabeled", "scalar array"]),
+    "a generator": (X, Y, (row for row in U), ValueError, ["X_unlabeled"]),
+    "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["X_unlabeled must", "'b'", "'z'"]),
+    "names in another order": (FRAME, Y, FRAME_U[list("abdc")], ValueError, ["same order", "['a', 'b', 'd', 'c']"]),
+    "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
+    "names, no rows": (FRAME, Y, FRAME_U[list("ab")][:0], ValueError, ["X_unlabeled must", "['a', 'b']"]),
+    "scaled and unscaled": (
+        (255 * IMAGES).astype(np.uint8), Y, IMAGES, ValueError, ["X_unlabeled must", "uint8", "Got float32"],
+    ),
+    "unscaled and scaled": (
+        IMAGES, Y, (255 * IMAGES).astype(np.uint8), ValueError, ["X_unlabeled must", "Got uint8", "X of dtype float32"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "y", "unlabeled", "error", "words"), BAD_DATA.values(), ids=BAD_DATA)
+def test_bad_data(rows, y, unlabeled, error, words):
+    expect(error, words, classifier().fit, rows, y, unlabeled)
+
+
+def test_names_on_one_side_only_are_no_error():
+    expected = classifier().fit(X, Y, U).predict_proba(X)
+    np.testing.assert_array_equal(classifier().fit(FRAME, Y, U).predict_proba(FRAME), expected)
+    np.testing.assert_array_equal(classifier().fit(X, Y, FRAME_U).predict_proba(X), expected)
+
+
+def test_no_copy_is_made_of_arrays():
+    model = classifier()
+    model.fit(X, Y)
+    for array in (U, U.astype(np.float32), U[::2], np.asfortranarray(U)):
+        assert np.shares_memory(check_unlabeled(model, array, X), array)
+
+
+# ------------------------------------------------------------------------------------------------------ labels
+
+
+HALF = np.where(np.arange(30) % 2, 0.5, 1.0)
+BAD_LABELS = {
+    "None": (None, ValueError, ["requires y to be passed", "None"]),
+    "scalar": (1, ValueError, ["y should be a 1d array", "()"]),
+    "too short": (Y[:-1], ValueError, ["y must have one label for each row of X, 30", "Got 29"]),
+    "too long": ([*Y, 0], ValueError, ["y must have one label for each row of X, 30", "Got 31"]),
+    "two columns": (np.c_[Y, Y], ValueError, ["y should be a 1d array", "(30, 2)"]),
+    "continuous": (np.linspace(0, 1, 30), ValueError, ["Unknown label type", "continuous"]),
+    "halves": (HALF, ValueError, ["Unknown label type", "continuous"]),
+    "infinity": (np.where(Y == 2, np.inf, Y), ValueError, ["y contains infinity"]),
+    "infinity among objects": ([np.inf, *Y[1:]], ValueError, ["infinity"]),
+    "complex": (Y + 1j, ValueError, ["Complex data not supported"]),
+    "numbers and strings": ([1, "a", "b"] * 10, TypeError, ["y must be of one kind", "int", "str"]),
+    "floats and strings": (["a", "b", -1.0] * 10, TypeError, ["y must be of one kind", "float", "str"]),
+    "tuples": ([(1, 2), (3, 4), (5, 6)] * 10, ValueError, ["y should be a 1d array", "(30, 2)"]),
+    "one class": (np.zeros(30, int), ValueError, ["y must label at least two classes", "one class only: 0"]),
+    "one class of strings": (["a"] * 30, ValueError, ["at least two classes", "one class only: 'a'"]),
+    "one class and unlabelled": (np.where(Y > 0, -1, 0), ValueError, ["at least two classes", "one class only: 0"]),
+    "nothing labelled": (np.full(30, -1), ValueError, ["at least two classes", "no labelled row"]),
+    "only None": ([None] * 30, ValueError, ["at least two classes", "no labelled row"]),
+    "only NaN": ([np.nan] * 30, ValueError, ["at least two classes", "no labelled row"]),
+    "bytes": (np.array([b"a", b"b"] * 15), TypeError, ["bytes", "string"]),
+}
+
+
+@pytest.mark.parametrize(("y", "error", "words"), BAD_LABELS.values(), ids=BAD_LABELS)
+def test_bad_labels(y, error, words):
+    expect(error, words, classifier().fit, X, y, U)
+
+
+def test_a_column_of_labels_is_taken_with_a_warning():
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        model = classifier().fit(X, Y[:, None])
+    np.testing.assert_array_equal(model.transduction_, Y)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [-5, 3], ["b", "c"], [False, True], [0.0, 7.0]], ids=str)
+def test_encode_and_decode_are_inverse(classes):
+    given = [classes[i % len(classes)] for i in (0, 1, 1, 0, len(classes) - 1)]
+    encoded = encode_labels([None, *given, None], 7)
+    assert encoded.classes.tolist() == classes
+    assert encoded.codes.tolist() == [-1, *(classes.index(label) for label in given), -1]
+    missing = -1 if isinstance(classes[0], int | float) and classes[0] is not False else None
+    assert decode_labels(encoded.classes, encoded.codes).tolist() == [missing, *given, missing]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int8, np.float32])
+def test_decoding_keeps_the_dtype_where_it_can_hold_the_mark(dtype):
+    classes = np.array([3, 4], dtype=dtype)
+    assert decode_labels(classes, np.array([0, 1])).dtype == dtype
+    marked = decode_labels(classes, np.array([0, -1]))
+    assert marked.tolist() == [3, -1]
+    assert marked.dtype == (np.int64 if np.dtype(dtype).kind == "u" else dtype)
+
+
+def test_encoding_leaves_the_labels_alone():
+    y = np.array(["a", None, "b", -1], dtype=object)
+    encode_labels(y, 4)
+    assert y.tolist() == ["a", None, "b", -1]
+
+
+# -------------------------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("backbone", "resnet", ["callable", "'resnet'"]),
+        ("metric_loss", 0.5, ["callable", "0.5"]),
+        ("selector", "graph", ["'select'", "callable", "'graph'"]),
+        ("augmentation", [1], ["callable", "[1]"]),
+        ("n_neighbors", 0, ["int in the range [1, inf)", "0"]),
+        ("n_neighbors", 2.5, ["int", "2.5"]),
+        ("n_neighbors", "5", ["int", "'5'"]),
+        ("margin", -0.1, ["float in the range [0", "-0.1"]),
+        ("margin", np.nan, ["float", "nan"]),
+        ("margin", None, ["float", "None"]),
+        ("max_rounds", -1, ["int in the range [0, inf)", "-1"]),
+        ("max_rounds", 1.0, ["int", "1.0"]),
+        ("n_steps", 0, ["int in the range [1, inf)", "None", "0"]),
+        ("n_steps", "many", ["int", "'many'"]),
+        ("batch_size", 1, ["int in the range [", "1"]),
+        ("batch_size", None, ["int", "None"]),
+        ("learning_rate", 0.0, ["float in the range (0", "0.0"]),
+        ("learning_rate", np.inf, ["float", "inf"]),
+        ("weight_decay", -1e-9, ["float in the range [0", "-1e-09"]),
+        ("metric_weight", -1, ["float in the range [0", "-1"]),
+        ("metric_weight", "0.3", ["float", "'0.3'"]),
+        ("device", 0, ["'str'", "torch.device", "0"]),
+        ("random_state", -1, ["int in the range [0", "-1"]),
+        ("random_state", "seed", ["RandomState", "'seed'"]),
+        ("verbose", "loud", ["int in the range [0", "'loud'"]),
+    ],
+)
+def test_bad_parameters(name, value, words):
+    words = [f"The '{name}' parameter of {NAME} must be", *words, "instead"]
+    expect(ValueError, words, classifier(**{name: value}).fit, X, Y)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "", "meta"])
+def test_bad_devices(device):
+    words = [f"The 'device' parameter of {NAME} must be a device torch can use here", f"Got {device!r} instead"]
+    expect(ValueError, words, classifier(device=device).fit, X, Y)
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), None], ids=repr)
+def test_good_devices(device):
+    assert classifier(device=device).fit(X, Y).predict(X).shape == (30,)
+
+
+# ------------------------------------------------------------------------------------------------------- parts
+
+
+class ToImages(nn.Linear):
+    def forward(self, batch):
+        return super().forward(batch)[:, :, None, None]
+
+
+BACKBONE_MUST = f"The 'backbone' parameter of {NAME} must"
+LOSS_MUST = f"The 'metric_loss' parameter of {NAME} must"
+SELECTOR_MUST = f"The 'selector' parameter of {NAME} must"
+
+BAD_PARTS = {
+    "backbone of another width": (
+        {"backbone": nn.Linear(5, 3)}, ValueError, [BACKBONE_MUST, "(4,)", "(batch, d)", "RuntimeError"],
+    ),
+    "backbone for images": ({"backbone": nn.Conv2d(4, 3, 1)}, ValueError, [BACKBONE_MUST, "(4,)", "(batch, d)"]),
+    "backbone to 4-D": ({"backbone": ToImages(4, 3)}, ValueError, [BACKBONE_MUST, "(batch, d)", "(2, 3, 1, 1)"]),
+    "backbone to a tuple": ({"backbone": nn.LSTM(4, 3)}, TypeError, [BACKBONE_MUST, "(batch, d)", "Got tuple"]),
+    "factory of no module": ({"backbone": lambda shape: 3}, TypeError, [BACKBONE_MUST, "torch.nn.Module", "Got int"]),
+    "loss per row": ({"metric_loss": lambda e, y: e[:, 0]}, TypeError, [LOSS_MUST, "scalar", "Got a tensor of shape"]),
+    "loss of one entry": ({"metric_loss": lambda e, y: e.sum()[None]}, TypeError, [LOSS_MUST, "scalar", "shape (1,)"]),
+    "loss float": ({"metric_loss": lambda e, y: 0.5}, TypeError, [LOSS_MUST, "scalar", "Got float"]),
+    "loss NaN": (
+        {"metric_loss": lambda e, y: e.sum() * np.nan}, ValueError,
+        ["'metric_loss'", "nan at step 1 of 5", "Try a lower 'learning_rate'"],
+    ),
+    "selector class": ({"selector": ConfidenceSelector}, TypeError, [SELECTOR_MUST, "ConfidenceSelector", "instance"]),
+    "selector None": ({"selector": lambda *a: None}, TypeError, [SELECTOR_MUST, "two arrays", "Got NoneType"]),
+    "selector with bad numbers": (
+        {"selector": GraphPropagationSelector(alpha=1.5)}, ValueError, ["'alpha'", "GraphPropagationSelector", "1.5"],
+    ),
+    "augmentation to another width": ({"augmentation": lambda batch, g: batch[:, :3]}, RuntimeError, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("params", "error", "words"), BAD_PARTS.values(), ids=BAD_PARTS)
+def test_bad_parts(params, error, words):
+    expect(error, words, classifier(**params).fit, X, Y, U)
+
+
+def test_a_loss_that_becomes_nan_stops_the_fit_at_once():
+    calls = []
+
+    def loss(embeddings, labels):
+        calls.append(1)
+        return embeddings.sum() * (np.nan if len(calls) == 3 else 1.0)
+
+    words = ["'metric_loss'", "nan at step 3 of 5", "Try a lower 'learning_rate'", "0.002"]
+    expect(ValueError, words, classifier(metric_loss=loss).fit, X, Y, U)
+    assert len(calls) == 3
+
+
+def test_a_learning_rate_that_is_far_too_large():
+    expect(ValueError, ["loss became", "'learning_rate'", "1e+30"], classifier(learning_rate=1e30).fit, X, Y, U)
+
+
+ONES = np.ones(6)
+ZEROS = np.zeros(6, dtype=int)
+BAD_PSEUDO_LABELS = {
+    "three arrays": ((ZEROS, ONES, ONES), TypeError, ["two arrays", "Got tuple"]),
+    "one array": (ZEROS, TypeError, ["two arrays", "Got ndarray"]),
+    "a number": (3, TypeError, ["two arrays", "Got int"]),
+    "too few labels": ((ZEROS[:5], ONES), ValueError, ["There are 6 rows", "(5,) and (6,)"]),
+    "too many weights": ((ZEROS, np.ones(7)), ValueError, ["There are 6 rows", "(6,) and (7,)"]),
+    "weights a class": ((ZEROS, np.ones((6, 3))), ValueError, ["There are 6 rows", "(6, 3)"]),
+    "float labels": ((ONES, ONES), TypeError, ["labels of dtype float64"]),
+    "names": ((np.array(["a"] * 6), ONES), TypeError, ["class indices from 0 to 2", "labels of dtype <U1"]),
+    "weights of str": ((ZEROS, np.array(["a"] * 6)), TypeError, ["weights of dtype <U1"]),
+    "label too large": ((ZEROS + 3, ONES), ValueError, ["from 0 to 2", "labels from 3 to 3"]),
+    "label too small": ((ZEROS - 2, ONES), ValueError, ["from 0 to 2", "labels from -2 to -2"]),
+    "weight above 1": ((ZEROS, ONES * 1.01), ValueError, ["[0, 1]", "weights from 1.01 to 1.01"]),
+    "negative weight": ((ZEROS, -ONES), ValueError, ["[0, 1]", "weights from -1.0 to -1.0"]),
+    "NaN weight": ((ZEROS, ONES * np.nan), ValueError, ["[0, 1]", "weights from nan to nan"]),
+}
+
+
+@pytest.mark.parametrize(("result", "error", "words"), BAD_PSEUDO_LABELS.values(), ids=BAD_PSEUDO_LABELS)
+def test_bad_pseudo_labels(result, error, words):
+    expect(error, [SELECTOR_MUST + " return", *words], lambda: check_pseudo_labels(result, n_samples=6, n_classes=3))
+
+
+@pytest.mark.parametrize("label_dtype", [np.int8, np.uint16, np.int64, list])
+@pytest.mark.parametrize("weight_dtype", [bool, np.float32, np.float64, int])
+def test_good_pseudo_labels(label_dtype, weight_dtype):
+    labels = [0, 1, 2, 2, 0, 1]
+    labels = labels if label_dtype is list else np.array(labels, dtype=label_dtype)
+    checked = check_pseudo_labels((labels, ONES.astype(weight_dtype)), n_samples=6, n_classes=3)
+    assert checked.labels.dtype == np.int64
+    assert checked.weights.dtype == np.float64
+    assert checked.labels.tolist() == [0, 1, 2, 2, 0, 1]
+
+
+# -------------------------------------------------------------------------------------------------- prediction
+
+METHODS = ["predict", "predict_proba", "transform", "get_feature_names_out"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_prediction_before_fit(method):
+    expect(NotFittedError, [NAME, "not fitted"], getattr(classifier(), method), X)
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_prediction_after_a_fit_that_failed(method):
+    model = classifier()
+    expect(ValueError, ["two classes"], model.fit, X, np.zeros(30))
+    expect(NotFittedError, [NAME, "not fitted"], getattr(model, method), X)
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_prediction_of_rows_of_another_shape(method):
+    table, frame, images = (classifier(n_steps=1).fit(rows, Y) for rows in (X, FRAME, IMAGES))
+    for model, rows, words in [
+        (table, X[:, :3], ["3 features", "expecting 4 features"]),
+        (table, with_value(X, np.nan), ["NaN"]),
+        (table, X[0], ["Expected 2D array"]),
+        (table, IMAGES, ["1 features", "expecting 4 features"]),
+        (frame, FRAME[list("abdc")], ["feature names", "same order"]),
+        (images, IMAGES[..., 1:], ["X must have rows of the shape given to fit, (1, 6, 6)", "(1, 6, 5)"]),
+        (images, np.ones((5, 1)), ["X must have rows", "(1, 6, 6)", "(1,)"]),
+    ]:
+        expect(ValueError, words, getattr(model, method), rows)
+
+
+# ---------------------------------------------------------------------------------------------------- numerics
+
+
+def scaled_columns(array, factor):
+    return array * np.where(np.arange(array.shape[1]) % 2, factor, 1.0)
+
+
+def constant_column(array, value):
+    return np.c_[array, np.full(len(array), value)]
+
+
+HARD = {
+    "columns times 1e30": lambda a: scaled_columns(a, 1e30),
+    "columns times 1e-30": lambda a: scaled_columns(a, 1e-30),
+    "columns times 1e300": lambda a: scaled_columns(a, 1e300),
+    "columns times 1e-300": lambda a: scaled_columns(a, 1e-300),
+    "all columns times 1e-45": lambda a: a * 1e-45,
+    "a column of 0": lambda a: constant_column(a, 0),
+    "a column of 1e30": lambda a: constant_column(a, 1e30),
+    "a column of 0.1": lambda a: constant_column(a, 0.1),
+    "only constant columns": np.ones_like,
+    "a far outlier": lambda a: np.where(np.arange(len(a))[:, None] == 1, 1e12, a),
+    "large offsets": lambda a: a + 1e9,
+    "many columns": lambda a: np.tile(a, (1, 40)),
+    "many columns times 1e30": lambda a: scaled_columns(np.tile(a, (1, 40)), 1e30),
+}
+
+
+@pytest.mark.parametrize("change", HARD.values(), ids=HARD)
+def test_hard_numbers_give_finite_results(change):
+    model = classifier().fit(change(X), Y, change(U))
+    rows = change(X)
+    for values in (
+        model.predict_proba(rows),
+        model.transform(rows),
+        model.label_distributions_,
+        model.unlabeled_prior_,
+        *([record.classification_loss, record.metric_loss] for record in model.history_),
+        *(record.pseudo_labels.weights for record in model.history_),
+    ):
+        assert np.isfinite(values).all()
+
+
+def test_a_class_of_duplicates():
+    rows, unlabeled = X.copy(), np.repeat(X[:2], 5, axis=0)
+    rows[Y == 0] = rows[0]
+    model = classifier(n_steps=40).fit(rows, Y, unlabeled)
+    assert np.isfinite(model.predict_proba(rows)).all()
+    assert model.predict(rows)[0] == 0
+    assert (model.transduction_[30:35] == 0).all()
+
+
+@pytest.mark.parametrize(("offset", "step"), [(1.7e9, 10.0), (0.0, 1e-30), (1e30, 1e28), (1.7e18, 1e5)], ids=str)
+def test_small_differences_of_large_numbers_are_learned(offset, step):
+    """In float32, neighbouring numbers near 1.7e9 are 128 apart: the rows would all look the same."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    column = offset + step * (y + 0.1 * rng.normal(size=90))
+    rows = np.c_[column, rng.normal(size=90)]
+    model = classifier(n_steps=60).fit(rows[:45], y[:45], rows[45:])
+    assert model.score(rows[45:], y[45:]) > 0.9
