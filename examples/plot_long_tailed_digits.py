@@ -7,9 +7,8 @@ without a label. All classifiers see the same rows, and are scored on the same 4
 balanced accuracy (bACC, the mean of the classes' recalls) and the geometric mean of these recalls (GM, which is low as
 soon as one class is lost), in percent, over five random splits.
 
-*labels only* is the same network and the same training without the unlabelled rows. *all labels* is told the true labels
-of the unlabelled rows: as far as unlabelled rows can help at all, the gap between these two is what they can help to
-close.
+*labels only* is the same network and the same training without the unlabelled rows. *all labels* is told the true
+labels of the unlabelled rows: the gap between these two is what unlabelled rows can help to close.
 """
 
 # %%

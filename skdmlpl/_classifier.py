@@ -19,6 +19,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skdmlpl._mlp import MANY_COLUMNS, mlp
 from skdmlpl._network import build_network
 from skdmlpl._prior import estimate_prior
 from skdmlpl._rounds import Plan, pseudo_label_rounds, softmax
@@ -34,7 +35,7 @@ from skdmlpl._validation import (
     encode_labels,
 )
 from skdmlpl.augmentations import FeatureCorruption, WeakImageAugmentation
-from skdmlpl.backbones import mlp, small_resnet
+from skdmlpl.backbones import small_resnet
 from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels, RoundRecord, StopReason
 from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import GraphPropagationSelector
@@ -63,11 +64,12 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     metric_loss : callable or None, default=None
         Function of embeddings (b, d) and labels (b,) that returns a scalar; every label-based loss of
-        pytorch-metric-learning fits. None takes :class:`skdmlpl.losses.ContrastiveLoss` with `margin`.
+        pytorch-metric-learning without parameters of its own fits. None takes
+        :class:`skdmlpl.losses.ContrastiveLoss` with `margin`.
 
     selector : object with a method `select`, callable or None, default=None
         Gives labels and weights to the unlabelled rows, see :class:`skdmlpl.interfaces.Selector`. None takes
-        :class:`skdmlpl.selectors.NearestNeighborSelector` with `n_neighbors`.
+        :class:`skdmlpl.selectors.GraphPropagationSelector` with `n_neighbors`.
 
     augmentation : callable or None, default=None
         Function of a batch and a torch generator that returns an altered copy; two such copies of a row are learned
@@ -75,8 +77,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         :class:`skdmlpl.augmentations.WeakImageAugmentation` for images.
 
     n_neighbors : int, default=10
-        Neighbours that vote on a pseudo-label, per class; a class with fewer labelled rows gives what it has. Few
-        neighbours follow fine structure, many resist wrong labels. Used by the default selector only.
+        Neighbours of each row in the graph that labels spread over; with fewer rows, all others. Few neighbours follow
+        fine structure, many resist wrong labels. Used by the default selector only.
 
     margin : float, default=0.2
         How much closer a row must be to its own class than to others, in cosine. A larger margin makes classes more
@@ -97,12 +99,14 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     learning_rate : float, default=2e-3
         Peak learning rate of AdamW. Lower it for pretrained backbones.
 
-    weight_decay : float, default=1e-2
-        Decoupled weight decay. More of it resists overfitting and slows learning.
+    weight_decay : float or None, default=None
+        Decoupled weight decay. More of it resists overfitting and slows learning. None takes 3 for tables and 0.05 for
+        images.
 
-    metric_weight : float, default=0.3
-        Weight of the metric loss against the classification loss while fine-tuning; 0 leaves deep metric learning
-        out.
+    metric_weight : float or None, default=None
+        Weight of the metric loss against the classification loss; 0 leaves deep metric learning out. A high weight
+        makes the classes compact, which pays where the network has an embedding to learn, and overfits where the rows
+        are embeddings already. None takes 0.3 for images and tables of up to 49 columns, and 0.03 for wider ones.
 
     device : str, torch.device or None, default=None
         Where to train and predict. None takes a CUDA device if there is one, else the CPU.
@@ -177,10 +181,10 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         "margin": [Interval(Real, 0, None, closed="left")],
         "max_rounds": [Interval(Integral, 0, None, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "batch_size": [Interval(Integral, 4, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "metric_weight": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "metric_weight": [Interval(Real, 0, None, closed="left"), None],
         "device": [str, torch.device, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -199,8 +203,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         n_steps=None,
         batch_size=128,
         learning_rate=2e-3,
-        weight_decay=1e-2,
-        metric_weight=0.3,
+        weight_decay=None,
+        metric_weight=None,
         device=None,
         random_state=None,
         verbose=0,
@@ -275,7 +279,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 metric_loss=parts.metric_loss,
                 augment=parts.augment,
                 augment_classification=parts.augment_classification,
-                plan=self._plan(n_labeled=np.count_nonzero(codes >= 0), is_table=X.ndim == 2),
+                plan=self._plan(n_labeled=np.count_nonzero(codes >= 0), row_shape=X.shape[1:]),
                 generator=torch.Generator().manual_seed(seed),
             )
             history = list(self._reported(rounds, n_unlabeled=np.count_nonzero(codes < 0)))
@@ -344,28 +348,33 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     @property
     def _n_features_out(self):
-        return self.network_.class_directions.shape[1]
+        return self.network_.head.in_features
 
     def _forward(self, X):
         """Return embeddings and logits of new rows."""
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         X = check_table_or_images(self, X, reset=False)
         if X.shape[1:] != self._row_shape:
             raise ValueError(
                 f"X must have rows of the shape given to fit, {self._row_shape}. Got {X.shape[1:]} instead."
             )
         network = self.network_
-        return forward_in_batches(network, Rows(X, dtype=network.input_dtype, device=network.log_scale.device))
+        return forward_in_batches(network, Rows(X, dtype=network.input_dtype, device=network.head.weight.device))
 
-    def _plan(self, *, n_labeled: int, is_table: bool) -> Plan:
-        few, many = (100, 800) if is_table else (200, 2000)
+    def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
+        """Fill in the numbers that were left to us, by the shape and the number of the rows."""
+        if len(row_shape) > 1:
+            n_steps, weight_decay, metric_weight = np.clip(n_labeled, 200, 2000), 0.05, 0.3
+        else:
+            n_steps, weight_decay = np.clip(2 * n_labeled, 100, 400), 3.0
+            metric_weight = 0.3 if row_shape[0] < MANY_COLUMNS else 0.03
         return Plan(
             max_rounds=self.max_rounds,
-            n_steps=int(np.clip(4 * n_labeled, few, many)) if self.n_steps is None else self.n_steps,
+            n_steps=int(n_steps) if self.n_steps is None else self.n_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            metric_weight=self.metric_weight,
+            weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
+            metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
         )
 
     def _reported(self, rounds: Iterator[RoundRecord], n_unlabeled: int) -> Iterator[RoundRecord]:
@@ -442,7 +451,7 @@ def _resolve_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             "The 'device' parameter of DMLPseudoLabelClassifier must be a device torch can use here, such as 'cpu' or "
@@ -464,6 +473,11 @@ def _draw_seed(random_state: int | np.random.RandomState | None) -> int:
 def _isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), flush_denormals():
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        flush_denormals(),
+    ):
         torch.manual_seed(seed)
         yield

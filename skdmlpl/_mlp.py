@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["mlp"]
+__all__ = ["MANY_COLUMNS", "mlp"]
 
 # With this many columns or more a row is taken as one feature vector (an embedding, pixels, counts) whose direction
 # matters, with fewer as measurements that each matter by themselves.
-_MANY_COLUMNS = 50
+MANY_COLUMNS = 50
 # Columns of one feature vector share a unit: their spreads, but for the outer tenths, lie within this factor.
 _LIKE_SPREADS = 30.0
 _N_FREQUENCIES = 16
@@ -80,7 +80,7 @@ def mlp(
     if len(input_shape) != 1:
         raise ValueError(f"mlp needs tables, an input_shape of (n_features,). Got {tuple(input_shape)} instead.")
     (n_features,) = input_shape
-    if n_features < _MANY_COLUMNS:
+    if n_features < MANY_COLUMNS:
         first: nn.Module = _PeriodicEmbedding(n_features)
         width = n_features * (1 + _EMBEDDING_PER_COLUMN)
     else:
@@ -121,8 +121,8 @@ class _StandardizedTable(nn.Module):
             count = total
         std = (squares / count).sqrt()
         # A column that is constant but for rounding says nothing, and is left out.
-        varies = std > 1e-12 * mean.abs()
-        if len(std) >= _MANY_COLUMNS and varies.any():
+        varies = std > 1e-14 * mean.abs()
+        if len(std) >= MANY_COLUMNS and varies.any():
             low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype, device=std.device))
             if high <= _LIKE_SPREADS * low:
                 std = std[varies].square().mean().sqrt().expand_as(std)

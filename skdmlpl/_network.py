@@ -1,7 +1,6 @@
-"""A backbone, made to embed on the unit sphere and to classify by direction."""
+"""A backbone with a classification head."""
 
 import copy
-import math
 
 import torch
 import torch.nn.functional as F
@@ -12,23 +11,19 @@ from skdmlpl.interfaces import BackboneFactory
 
 __all__ = ["EmbeddingNetwork", "build_network"]
 
-# Cosines lie in [-1, 1]; a softmax over them needs a scale to be able to become certain. It is learned from here.
-_INITIAL_LOGIT_SCALE = 10.0
-
 
 class EmbeddingNetwork(nn.Module):
-    """``backbone`` and a cosine classifier on its output.
+    """``backbone`` and a linear classifier on its features.
 
-    The classifier sees directions only, like the metric loss and the neighbour search: the three speak of the same
-    geometry, and no class gains from a longer weight vector, which in a linear head is how frequent classes win (Kang
-    et al. 2020, arXiv 1910.09217).
+    The embedding is the direction of the features, which is what the metric loss and the neighbour search compare. The
+    classifier sees the features themselves: with few labels it is weight decay that keeps it from overfitting, and on
+    directions weight decay has no effect.
     """
 
     def __init__(self, backbone: nn.Module, embedding_dim: int, n_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.class_directions = nn.Parameter(torch.randn(n_classes, embedding_dim) / math.sqrt(embedding_dim))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_LOGIT_SCALE)))
+        self.head = nn.Linear(embedding_dim, n_classes)
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -42,10 +37,8 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        features = self.backbone(batch).to(self.class_directions.dtype)
-        import os
-        h = F.gelu(features) if os.environ.get("HG") else features
-        return F.normalize(features), F.linear(h, self.class_directions) * (self.log_scale.exp() / 10)
+        features = self.backbone(batch).to(self.head.weight.dtype)
+        return F.normalize(features), self.head(features)
 
 
 def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int) -> EmbeddingNetwork:
@@ -79,7 +72,7 @@ def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_clas
     needs = f"must map rows of shape {input_shape} to vectors: (batch, *{input_shape}) to (batch, d)"
     try:
         with torch.no_grad():
-            output = copy.deepcopy(module).eval()(example)
+            output = module.eval()(example.to(getattr(module, "input_dtype", example.dtype)))
     except Exception as error:
         raise ValueError(
             f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. A batch of shape {tuple(example.shape)} "

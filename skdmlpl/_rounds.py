@@ -76,7 +76,7 @@ def pseudo_label_rounds(
         if number > 0:
             embeddings, logits = forward_in_batches(network, rows)
             prior = estimate_prior(softmax(logits[~given]))
-            proposed = select(embeddings, y, softmax(logits + np.log(prior, dtype=np.float32)))
+            proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
             labels, weights = admit(proposed, y, share=number / n_rounds)
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
         objectives = [

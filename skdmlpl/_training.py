@@ -68,7 +68,8 @@ def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget
                     f"The {objective.name} became {value} at step {step + 1} of {budget.n_steps}. Try a lower "
                     f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
                 )
-            (objective.weight * loss).backward()
+            if loss.requires_grad:  # not where a metric loss looks at a frozen backbone, or has nothing to compare
+                (objective.weight * loss).backward()
             if step >= budget.n_steps - n_reported:
                 reported[i] += value / n_reported
         optimizer.step()
@@ -119,7 +120,7 @@ def flush_denormals() -> Iterator[None]:
     The moments of parameters that stopped getting gradients decay into the denormal range, where a CPU computes some
     twenty times slower.
     """
-    was_on = torch.tensor([1e-40]).mul(1.0).item() == 0.0
+    was_on = torch.tensor([1e-40], dtype=torch.float32).mul(1.0).item() == 0.0
     torch.set_flush_denormal(True)
     try:
         yield

@@ -31,14 +31,16 @@ __all__ = [
 #: unsupervised statistics such as column means.
 BackboneFactory = Callable[[tuple[int, ...]], nn.Module]
 
-#: Returns a randomly altered copy of a batch ``(batch, *input_shape)`` of float32, drawing only from ``generator``.
-#: The input is not modified. Shape, dtype and device are kept.
+#: Returns a randomly altered copy of a batch ``(batch, *input_shape)`` of a floating dtype, drawing only from
+#: ``generator``. The input is not modified. Shape, dtype and device are kept.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @runtime_checkable
 class MetricLoss(Protocol):
-    """A loss on distances between embeddings; every label-based loss of pytorch-metric-learning fits.
+    """A loss on distances between embeddings.
+
+    Every label-based loss of pytorch-metric-learning without parameters of its own fits.
 
     Called with ``embeddings`` (b, d), float, and ``labels`` (b,), int64: rows of equal label are to be close, rows of
     different label far apart. Returns a scalar with a gradient; a batch with nothing to compare gives 0 that still

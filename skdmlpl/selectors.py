@@ -5,6 +5,7 @@ classes do not outvote rare ones; how frequent a class really is among the unlab
 probabilities given. How many of the labels a round uses, class by class, is the business of the rounds, not theirs.
 """
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 
-from skdmlpl._validation import Interval, check_parameters
+from skdmlpl._validation import HasMethods, Interval, check_parameters
 from skdmlpl.interfaces import NeighborIndex, PseudoLabels
 from skdmlpl.neighbors import knn_graph
 
@@ -67,6 +68,7 @@ class GraphPropagationSelector(BaseEstimator):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, 1, closed="left")],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "neighbor_index": [HasMethods(["fit", "kneighbors"]), None],
     }
 
     def __init__(
@@ -96,6 +98,7 @@ class GraphPropagationSelector(BaseEstimator):
         n = len(unit)
         distances, neighbors = knn_graph(unit, self.n_neighbors, self.neighbor_index, random_state=0)
         cosines = 1 - distances**2 / 2
+        cosines[~unit.any(axis=1)] = 0  # a zero row has no direction
         weights = np.maximum(cosines, 0) ** 3
         rows = np.repeat(np.arange(n, dtype=neighbors.dtype), neighbors.shape[1])
         adjacency = sp.coo_array((weights.ravel(), (rows, neighbors.ravel())), shape=(n, n)).tocsr()
@@ -155,9 +158,10 @@ class NearestNeighborSelector(BaseEstimator):
         """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
         check_parameters(self)
         unit = _unit_rows(embeddings)
-        votes = np.empty_like(proba)
+        log_votes = np.empty_like(proba)
         for c in range(proba.shape[1]):
-            votes[:, c] = self._votes(unit, self._centers(unit[y == c]))
+            log_votes[:, c] = self._log_votes(unit, self._centers(unit[y == c]))
+        votes = np.exp(log_votes - log_votes.max(axis=1, keepdims=True))
         return _label_by(_shares(votes) * proba)
 
     def _centers(self, members: np.ndarray) -> np.ndarray:
@@ -167,12 +171,12 @@ class NearestNeighborSelector(BaseEstimator):
             return distinct
         return _unit_rows(KMeans(self.n_clusters, n_init=1, random_state=0).fit(members).cluster_centers_)
 
-    def _votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
-        """Return the vote of one class on every row, (n_samples,)."""
+    def _log_votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
+        """Return the logarithm of one class's vote on every row, (n_samples,)."""
         k = min(self.n_neighbors, len(centers))
         cosines = torch.from_numpy(unit) @ torch.from_numpy(centers).T
         nearest = cosines.topk(k, dim=1).values
-        return ((nearest - 1) / self.temperature).exp().mean(1).numpy()
+        return ((nearest / self.temperature).logsumexp(dim=1) - math.log(k)).numpy()
 
 
 class ConfidenceSelector(BaseEstimator):
