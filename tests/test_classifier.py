@@ -63,7 +63,7 @@ def small_backbone(**params):
 @pytest.fixture(scope="module")
 def fitted():
     torch.manual_seed(0)
-    return classifier(n_steps=40).fit(X, Y_PARTLY, U)
+    return classifier(n_steps=100).fit(X, Y_PARTLY, U)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -168,7 +168,7 @@ def test_lists_are_fine():
 
 
 def test_unlabelled_rows_may_come_in_X_or_apart(fitted):
-    stacked = classifier(n_steps=40).fit(np.concatenate([X, U]), np.concatenate([Y_PARTLY, np.full(40, -1)]))
+    stacked = classifier(n_steps=100).fit(np.concatenate([X, U]), np.concatenate([Y_PARTLY, np.full(40, -1)]))
     assert_same_model(fitted, stacked, X)
     np.testing.assert_array_equal(fitted.labeled_iter_, stacked.labeled_iter_)
     np.testing.assert_array_equal(fitted.label_distributions_, stacked.label_distributions_)
@@ -552,7 +552,7 @@ def test_fit_changes_no_parameter_nor_part():
 
 
 def test_fitting_again_starts_afresh(fitted):
-    model = classifier(n_steps=40).fit(IMAGES, IMAGE_Y)
+    model = classifier(n_steps=100).fit(IMAGES, IMAGE_Y)
     assert_same_model(model.fit(X, Y_PARTLY, U), fitted, X)
     assert model.n_features_in_ == N_FEATURES
 
@@ -650,7 +650,7 @@ def nearest_labelled_row(embeddings, y, proba):
     "selector", [nearest_labelled_row, ConfidenceSelector(), NearestNeighborSelector(n_neighbors=3)], ids=str
 )
 def test_selectors(selector):
-    model = classifier(selector=selector, n_steps=40).fit(X, Y_PARTLY, U)
+    model = classifier(selector=selector, n_steps=100).fit(X, Y_PARTLY, U)
     assert (model.transduction_ == np.concatenate([Y, U_TRUTH])).mean() > 0.95
 
 
@@ -770,7 +770,7 @@ def test_a_pipeline_scales_the_unlabelled_rows_too():
 
 
 def test_cross_validation_scores_what_can_be_learned():
-    assert cross_val_score(classifier(n_steps=40), X, Y, cv=2).min() > 0.9
+    assert cross_val_score(classifier(n_steps=100), X, Y, cv=2).min() > 0.9
 
 
 @parametrize_with_checks([DMLPseudoLabelClassifier(device="cpu")])

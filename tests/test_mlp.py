@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from skdmlpl._mlp import _MANY_COLUMNS
+from skdmlpl._mlp import MANY_COLUMNS
 from skdmlpl._rows import Rows
 from skdmlpl.backbones import mlp
 
-widths = pytest.mark.parametrize("n_features", [1, _MANY_COLUMNS - 1, _MANY_COLUMNS, 150])
+widths = pytest.mark.parametrize("n_features", [1, MANY_COLUMNS - 1, MANY_COLUMNS, 150])
 
 
 def adapted(X, sizes=None, **params):
@@ -59,13 +59,14 @@ def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
 def test_columns_may_have_any_location_and_scale(n_features):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, n_features))
-    scaled = X * 2.0 ** rng.integers(-60, 60, n_features)
+    X = (X - X.mean(0)) / X.std(0)  # equal spreads, which columns of like spread are not scaled to
+    scaled = (X + rng.normal(size=n_features)) * 2.0 ** rng.integers(-60, 60, n_features)
     torch.testing.assert_close(
         adapted(X)(torch.from_numpy(X)), adapted(scaled)(torch.from_numpy(scaled)), rtol=1e-4, atol=1e-5
     )
 
 
-@pytest.mark.parametrize(("n_features", "same"), [(_MANY_COLUMNS - 1, False), (_MANY_COLUMNS, True)])
+@pytest.mark.parametrize(("n_features", "same"), [(MANY_COLUMNS - 1, False), (MANY_COLUMNS, True)])
 def test_only_long_rows_are_compared_by_direction(n_features, same):
     network = mlp((n_features,)).eval()  # not adapted: rows are used nearly as they are while small
     rows = 0.001 * torch.randn(8, n_features, dtype=torch.float64)
