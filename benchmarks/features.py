@@ -51,11 +51,28 @@ def training_rows(method: Method, problem: Problem) -> tuple[np.ndarray, np.ndar
 
 
 def diagnostics(model: ClassifierMixin, problem: Problem) -> dict:
-    """What only some models can tell: how far the estimated prior of the unlabelled rows is from the true one."""
+    """What only some models can tell of the unlabelled rows: their class distribution and their pseudo-labels."""
     if not hasattr(model, "unlabeled_prior_"):
         return {}
     truth = np.bincount(problem.y_unlabeled, minlength=len(model.classes_)) / len(problem.y_unlabeled)
-    return {"prior_distance": total_variation(model.unlabeled_prior_, truth)}
+    return {
+        "prior_distance": total_variation(model.unlabeled_prior_, truth),
+        "pseudo_labels": [
+            {"round": record.round, **pseudo_label_quality(record.pseudo_labels.labels, problem.y_unlabeled)}
+            for record in model.history_
+            if record.n_pseudo_labeled
+        ],
+    }
+
+
+def pseudo_label_quality(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Share of rows that have a pseudo-label (-1: none), and of those the accuracy and the mean recall of classes."""
+    chosen = labels >= 0
+    return {
+        "coverage": round(float(chosen.mean()), 4),
+        "accuracy": round(float((labels[chosen] == truth[chosen]).mean()), 4),
+        "mean_recall": round(balanced_accuracy(class_recalls(truth[chosen], labels[chosen])), 4),
+    }
 
 
 def run(method: Method, problem: Problem, seed: int) -> dict:
@@ -113,7 +130,29 @@ def table(record: dict) -> str:
     if bayes:
         lines.append(f"\nBest possible bACC: {mean_std(bayes, 100)}")
     commits = sorted({r["environment"]["commit"] for r in record["runs"]})
-    return "\n".join([*lines, f"\nCommits: {', '.join(commits)}"])
+    return "\n".join([*lines, *pseudo_label_table(record), f"\nCommits: {', '.join(commits)}"])
+
+
+def pseudo_label_table(record: dict) -> list[str]:
+    """Lines of a Markdown table of the pseudo-labels, round by round; none where no run tells."""
+    told: dict[tuple[str, int], list[dict]] = {}
+    for run in record["runs"]:
+        for quality in run.get("pseudo_labels", []):
+            told.setdefault((run["method"], quality["round"]), []).append(quality)
+    lines = [
+        f"| {name}, round {number} | {len(all_seeds)} | "
+        + " | ".join(mean_std((q[key] for q in all_seeds), 100) for key in ("coverage", "accuracy", "mean_recall"))
+        + " |"
+        for (name, number), all_seeds in sorted(told.items())
+    ]
+    head = ["\n| pseudo-labels | seeds | coverage | accuracy | mean recall |", "|---|---|---|---|---|"]
+    return [*head, *lines] if lines else []
+
+
+def write_markdown(folder: Path = RESULTS) -> None:
+    """Write the tables of all results in ``folder`` to one file, which the documentation includes."""
+    tables = [table(json.loads(path.read_text())) for path in sorted(folder.glob("features-*.json"))]
+    (folder / "features.md").write_text("\n\n".join(tables) + "\n")
 
 
 def plot(record: dict, path: Path) -> None:
@@ -178,6 +217,7 @@ def main() -> None:
                 for seed in range(args.seeds):
                     record = update(path, dataset, distribution, seed, args.methods, env)
                 print(table(record), end="\n\n", flush=True)
+                write_markdown()
                 if args.plot:
                     plot(record, path.with_suffix(".png"))
 

@@ -46,9 +46,9 @@ __all__ = ["DMLPseudoLabelClassifier"]
 class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
     r"""Deep metric learning based pseudo-labelling, for few labels and imbalanced classes.
 
-    A network learns to put rows of one class close together, from labelled and unlabelled rows. The labelled rows are
-    clustered in its embedding, unlabelled rows take the labels of the clusters nearest to them, the network is
-    fine-tuned on both, and this repeats until every unlabelled row has a pseudo-label. Votes, quotas and losses are
+    A network learns to put rows of one class close together, from labelled and unlabelled rows. In its embedding,
+    labels spread from the labelled rows to their nearest neighbours and on; the most reliable of these pseudo-labels
+    train the network further, and this repeats until every unlabelled row has one. Votes, quotas and losses are
     normalised by class size, so that rare classes are treated as fairly as frequent ones: `predict` aims at a high
     mean recall over the classes, not at a high accuracy on the (imbalanced) training distribution.
 
@@ -90,8 +90,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
-        few labels in the end. None takes twice the number of labelled rows, from 100 to 1,200 (400 for tables of 50
-        columns or more, 2,000 for images).
+        few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
+        400 for those of 50 columns or more; 500 to 2,000 for images and for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -102,7 +102,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     weight_decay : float or None, default=None
         Decoupled weight decay. More of it resists overfitting and slows learning. None takes 1 for tables, 3
-        for those of 50 columns or more, and 0.05 for images.
+        for those of 50 columns or more, and 0.05 for images and for a `backbone` of your own.
 
     metric_weight : float or None, default=None
         Weight of the metric loss against the classification loss; 0 leaves deep metric learning out. A high weight
@@ -127,7 +127,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     n_features_in_ : int
         Number of features seen during `fit`; for images, of channels.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has names that are all strings.
 
     transduction_ : ndarray of shape (n_rows,)
@@ -364,14 +364,16 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
-        if len(row_shape) > 1:
-            most_steps, weight_decay, metric_weight = 2000, 0.05, 0.3
+        images = len(row_shape) > 1
+        if images or self.backbone is not None:
+            steps, weight_decay = (500, 2000), 0.05
         elif row_shape[0] < MANY_COLUMNS:
-            most_steps, weight_decay, metric_weight = 1200, 1.0, 0.05
+            steps, weight_decay = (100, 1200), 1.0
         else:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
-            most_steps, weight_decay, metric_weight = 400, 3.0, 0.05
-        n_steps = int(np.clip(2 * n_labeled, 100, most_steps))
+            steps, weight_decay = (100, 400), 3.0
+        n_steps = int(np.clip(2 * n_labeled, *steps))
+        metric_weight = 0.3 if images else 0.05
         return Plan(
             max_rounds=self.max_rounds,
             n_steps=n_steps if self.n_steps is None else self.n_steps,

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,33 +12,50 @@ from skdmlpl.interfaces import BackboneFactory
 
 __all__ = ["EmbeddingNetwork", "build_network"]
 
+# Rows that the scale of the features is learned from.
+_N_SAMPLE = 256
+
 
 class EmbeddingNetwork(nn.Module):
     """``backbone`` and a linear classifier on its features.
 
     The embedding is the direction of the features, which is what the metric loss and the neighbour search compare. The
     classifier sees the features themselves: with few labels it is weight decay that keeps it from overfitting, and on
-    directions weight decay has no effect.
+    directions weight decay has no effect. So that any backbone learns at the same rate, :meth:`adapt` shifts and scales
+    its features, once, to mean zero and mean length one.
     """
+
+    center: Tensor
+    scale: Tensor
 
     def __init__(self, backbone: nn.Module, embedding_dim: int, n_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(embedding_dim, n_classes)
+        self.register_buffer("center", torch.zeros(embedding_dim))
+        self.register_buffer("scale", torch.ones(()))
 
     @property
     def input_dtype(self) -> torch.dtype:
         """Dtype the backbone wants its rows in."""
         return getattr(self.backbone, "input_dtype", torch.float32)
 
+    @torch.no_grad()
     def adapt(self, rows: Rows) -> None:
-        """Show all rows once to a backbone that learns statistics of its input."""
+        """Show all rows once to a backbone that learns statistics of its input, and learn those of its output."""
         if hasattr(self.backbone, "adapt"):
             self.backbone.adapt(rows.batches())
+        sample = rows[np.linspace(0, len(rows) - 1, min(_N_SAMPLE, len(rows)), dtype=np.int64)]
+        features = self.backbone.eval()(sample).to(self.center.dtype)
+        self.center.copy_(features.mean(dim=0))
+        length = (features - self.center).norm(dim=1).mean()
+        # Features that do not vary, say of a single row, have no scale to learn.
+        if length > 0 and length.isfinite():
+            self.scale.copy_(1 / length)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        features = self.backbone(batch).to(self.head.weight.dtype)
+        features = (self.backbone(batch).to(self.head.weight.dtype) - self.center) * self.scale
         return F.normalize(features), self.head(features)
 
 

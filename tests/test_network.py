@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,3 +111,13 @@ def test_a_backbone_without_wishes_gets_float32_and_no_adaptation():
     network = build_network(nn.Linear(4, 2), EXAMPLE, n_classes=3)
     network.adapt(Rows(EXAMPLE.numpy()))
     assert network.input_dtype == torch.float32
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_adapted_features_have_mean_zero_and_mean_length_one(scale):
+    rows = Rows(np.random.default_rng(0).normal(size=(100, 4)) + 5)
+    network = build_network(Returns(lambda batch: scale * batch + 3 * scale), rows[np.arange(2)], n_classes=3)
+    network.adapt(rows)
+    features = (network.backbone(rows[np.arange(100)]) - network.center) * network.scale
+    torch.testing.assert_close(features.mean(dim=0), torch.zeros(4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(features.norm(dim=1).mean(), torch.tensor(1.0))
