@@ -74,7 +74,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     augmentation : callable or None, default=None
         Function of a batch and a torch generator that returns an altered copy; two such copies of a row are learned
         to embed close together. None takes :class:`skdmlpl.augmentations.FeatureCorruption` for tables and
-        :class:`skdmlpl.augmentations.WeakImageAugmentation` for images.
+        :class:`skdmlpl.augmentations.WeakImageAugmentation` for images, which also mirrors them: turn that off
+        (``flip=False``) where left and right mean something, as in digits and letters.
 
     n_neighbors : int, default=10
         Neighbours of each row in the graph that labels spread over; with fewer rows, all others. Few neighbours follow

@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.cluster import KMeans
 
 from skdmlpl._validation import HasMethods, Interval, check_parameters
 from skdmlpl.interfaces import NeighborIndex, PseudoLabels
@@ -169,6 +168,9 @@ class NearestNeighborSelector(BaseEstimator):
         distinct = np.unique(members, axis=0)
         if len(distinct) <= self.n_clusters:
             return distinct
+        # Imported here: it would double what importing the package adds to importing torch and scikit-learn.
+        from sklearn.cluster import KMeans
+
         return _unit_rows(KMeans(self.n_clusters, n_init=1, random_state=0).fit(members).cluster_centers_)
 
     def _log_votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
