@@ -104,7 +104,7 @@ def test_adapt_shows_all_rows_once_in_order():
     network = build_network(Adapting(4, 2).double(), EXAMPLE, n_classes=3)
     network.adapt(Rows(EXAMPLE.numpy(), -EXAMPLE.numpy(), dtype=network.input_dtype))
     assert network.input_dtype == torch.float64
-    torch.testing.assert_close(torch.cat(seen), torch.cat([EXAMPLE, -EXAMPLE]))
+    torch.testing.assert_close(torch.cat(seen), torch.cat([EXAMPLE, -EXAMPLE]).double())
 
 
 def test_a_backbone_without_wishes_gets_float32_and_no_adaptation():
