@@ -121,7 +121,10 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
         kinds = sorted({type(value).__name__ for value in given})
         raise TypeError(f"The labels in y must be of one kind, all strings or all numbers. Got {kinds}.") from error
     # Every class twice: with classes of one row it would warn that y may be a regression target.
-    check_classification_targets(np.repeat(classes, 2))
+    try:
+        check_classification_targets(np.repeat(classes, 2))
+    except ValueError as error:
+        raise ValueError(f"y must hold class labels, which are whole where they are numbers. {error}") from error
     if len(classes) < 2:
         raise ValueError(f"y must label at least two classes. Got one class only: {classes.tolist()[0]!r}.")
     codes = np.full(n_samples, -1, dtype=np.int64)
