@@ -34,7 +34,7 @@ def estimate_prior(likelihood: np.ndarray) -> np.ndarray:
     n_classes = likelihood.shape[1]
     prior = np.full(n_classes, 1 / n_classes)
     for _ in range(_N_ITER):
-        joint = likelihood @ np.diag(prior)
+        joint = likelihood * prior
         mean = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
         prior = (1 - _FLOOR) * mean + _FLOOR / n_classes
     return prior

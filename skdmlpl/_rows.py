@@ -8,8 +8,10 @@ from torch import Tensor
 
 __all__ = ["Rows"]
 
-# Rows read in one go where order does not matter; large enough to hide Python's cost, small enough for any memory.
+# What is read in one go where rows are only looked at: enough to hide Python's cost. Networks make far more of a row
+# than its own bytes, so the number of rows has a limit too.
 _BATCH_BYTES = 16 * 2**20
+_BATCH_ROWS = 4096
 
 
 class Rows:
@@ -57,7 +59,7 @@ class Rows:
         """Yield all rows in order, ``size`` at a time."""
         if size is None:
             row_bytes = 8 * int(np.prod(self.row_shape))
-            size = max(1, _BATCH_BYTES // max(1, row_bytes))
+            size = min(_BATCH_ROWS, max(1, _BATCH_BYTES // row_bytes))
         # Across the border between the parts: the batches do not depend on which part a row came in.
         for start in range(0, len(self), size):
             yield self[start : start + size]

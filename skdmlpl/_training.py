@@ -80,14 +80,19 @@ def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget
 
 
 def forward_in_batches(network: nn.Module, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings (n, d) and logits (n, n_classes) of all rows, float32."""
+    """Return embeddings (n, d) and logits (n, n_classes) of all rows, in the dtype of the network's weights."""
     network.eval()
-    outputs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    wholes: list[np.ndarray] = []
+    start = 0
     with torch.inference_mode():
         for batch in rows.batches():
-            for kept, output in zip(outputs, network(batch), strict=True):
-                kept.append(output.cpu().numpy())
-    embeddings, logits = (np.concatenate(kept) for kept in outputs)
+            parts = [output.cpu().numpy() for output in network(batch)]
+            if start == 0:  # filled in place: joining the parts at the end would hold everything twice
+                wholes = [np.empty((len(rows), part.shape[1]), dtype=part.dtype) for part in parts]
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[start : start + len(part)] = part
+            start += len(batch)
+    embeddings, logits = wholes
     return embeddings, logits
 
 

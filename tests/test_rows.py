@@ -88,3 +88,11 @@ def test_views_need_no_contiguous_memory(view):
     (part,) = parts_of((6,))
     part = np.asfortranarray(part)[view]
     np.testing.assert_array_equal(torch.cat(list(Rows(part).batches(2))).numpy(), part)
+
+
+def test_batches_are_bounded_in_rows_and_in_bytes():
+    narrow = [len(batch) for batch in Rows(np.zeros((10_000, 1))).batches()]
+    assert max(narrow) <= 4096
+    assert sum(narrow) == 10_000
+    wide = Rows(np.zeros((300, 3, 64, 64), dtype=np.uint8))
+    assert max(8 * batch.numel() for batch in wide.batches()) <= 16 * 2**20
