@@ -9,12 +9,26 @@ import pytest
 
 import skdmlpl
 
-FILES = {path.stem: path for path in Path(skdmlpl.__file__).parent.glob("*.py")}
+PACKAGE = Path(skdmlpl.__file__).parent
+
+
+def module_name(path):
+    """Return the name of a module within ``skdmlpl``; that of a folder stands for its ``__init__``."""
+    *folders, stem = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(folders if folders and stem == "__init__" else [*folders, stem])
+
+
+FILES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 MODULES = sorted(FILES)
 
 CONCRETE_PARTS = {"backbones", "_mlp", "losses", "selectors", "augmentations", "neighbors"}
 PARTS = CONCRETE_PARTS | {"samplers"}
 METHOD = {"_rounds", "_objectives", "_training", "_network", "_rows", "_prior"}
+# ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide.
+USED_BY = {
+    "_parts": {"_mlp", "backbones", "losses", "selectors", "augmentations"},
+    "_classifier": {"_mlp"},
+}
 # scikit-learn's developer guide names it for the ``fit`` of estimators outside scikit-learn.
 DOCUMENTED_PRIVATE_NAMES = {("_classifier", "sklearn.base", "_fit_context")}
 
@@ -77,7 +91,7 @@ def late():
 
 
 def test_the_modules_spoken_of_exist():
-    assert set(MODULES) >= PARTS | METHOD | {"__init__", "_classifier", "_validation", "interfaces"}
+    assert set(MODULES) >= PARTS | METHOD | {"__init__", "_validation", "interfaces"} | set(USED_BY)
 
 
 def test_interfaces_import_nothing_of_the_package():
@@ -94,9 +108,19 @@ def test_the_method_knows_no_part(module):
     assert siblings(source_of(module)) <= {"interfaces", "samplers"} | METHOD
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - PARTS - {"_classifier"}))
-def test_only_the_classifier_chooses_parts(module):
+@pytest.mark.parametrize("module", sorted(set(MODULES) - PARTS - set(USED_BY)))
+def test_parts_are_chosen_in_one_module(module):
     assert not siblings(source_of(module)) & CONCRETE_PARTS
+
+
+@pytest.mark.parametrize("module", USED_BY)
+def test_the_few_that_need_a_part_by_name_use_no_other(module):
+    assert siblings(source_of(module)) & CONCRETE_PARTS == USED_BY[module]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.split(".")[0] == "datasets"])
+def test_data_sets_know_nothing_of_the_rest(module):
+    assert siblings(source_of(module)) <= {"datasets"}
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {"__init__"}))
