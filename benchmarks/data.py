@@ -51,8 +51,12 @@ class Protocol(NamedTuple):
     n_test_per_class: int
 
 
+def data_folder() -> Path:
+    return Path(os.environ.get("SKDMLPL_DATA", HERE.parent.parent / "shared" / "data"))
+
+
 def _data_file(name: str, remedy: str) -> Path:
-    path = Path(os.environ.get("SKDMLPL_DATA", HERE.parent.parent / "shared" / "data")) / name
+    path = data_folder() / name
     if not path.exists():
         raise SystemExit(f"{name} not found in the folder that SKDMLPL_DATA names. {remedy}")
     return path
@@ -81,8 +85,7 @@ def _letter(_seed: int) -> Pool:
 def _cifar10_features(_seed: int) -> Pool:
     path = HERE / "cache" / "cifar10-features.npz"
     if not path.exists():
-        remedy = "Its load() is to return X_train, y_train, X_test, y_test, classes; images uint8, (n, 3, 32, 32)."
-        X_train, y_train, X_test, y_test, _ = _module(_data_file("cifar10.py", remedy)).load()
+        X_train, y_train, X_test, y_test = cifar10_images()
         path.parent.mkdir(exist_ok=True)
         unfinished = path.with_name("unfinished.npz")
         features = {"X_train": efficientnet_features(X_train), "X_test": efficientnet_features(X_test)}
@@ -90,6 +93,13 @@ def _cifar10_features(_seed: int) -> Pool:
         unfinished.rename(path)
     with np.load(path) as data:
         return Pool(*(data[key] for key in ("X_train", "y_train", "X_test", "y_test")))
+
+
+@cache
+def cifar10_images() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """``X_train, y_train, X_test, y_test`` of CIFAR-10; images uint8, (n, 3, 32, 32)."""
+    remedy = "Its load() is to return X_train, y_train, X_test, y_test, classes; images uint8, (n, 3, 32, 32)."
+    return _module(_data_file("cifar10.py", remedy)).load()[:4]
 
 
 def efficientnet_features(images: np.ndarray, size: int = 112, batch_size: int = 16) -> np.ndarray:

@@ -190,11 +190,15 @@ def update(path: Path, dataset: str, distribution: str, seed: int, methods: list
         result = {"method": name, "seed": seed, **run(METHODS[name], problem, seed), "environment": environment}
         others = [r for r in record["runs"] if (r["method"], r["seed"]) != (name, seed)]
         record["runs"] = sorted([*others, result], key=lambda r: (r["method"], r["seed"]))
-        path.parent.mkdir(exist_ok=True)
-        head = json.dumps({key: value for key, value in record.items() if key != "runs"})
-        runs = ",\n".join(json.dumps(r) for r in record["runs"])  # a line each keeps diffs readable
-        path.write_text(f'{head[:-1]}, "runs": [\n{runs}\n]}}\n')
+        write(record, path)
     return record
+
+
+def write(record: dict, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    head = json.dumps({key: value for key, value in record.items() if key != "runs"})
+    runs = ",\n".join(json.dumps(r) for r in record["runs"])  # a line each keeps diffs readable
+    path.write_text(f'{head[:-1]}, "runs": [\n{runs}\n]}}\n')
 
 
 def main() -> None:

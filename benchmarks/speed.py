@@ -44,31 +44,36 @@ def _status_mib(field: str) -> float:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
 
 
-def measure(case: str, threads: int) -> dict:
-    """Fit once in this process. The peak is resident memory above what was resident right before the fit.
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that ``work`` takes, and at its peak the MiB resident above what was resident right before.
 
-    It is an upper bound where the system does not let a process reset its own high-water mark.
+    The peak is an upper bound where the system does not let a process reset its own high-water mark.
     """
-    import torch
-
-    from skdmlpl import DMLPseudoLabelClassifier
-
-    torch.set_num_threads(threads)
-    X, y, X_unlabeled = CASES[case]()
     gc.collect()
     before = _status_mib("VmRSS")
     # Without this reset the high-water mark may be that of loading the data.
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as clear_refs:
         clear_refs.write("5")
     start = time.perf_counter()
-    DMLPseudoLabelClassifier(random_state=0).fit(X, y, X_unlabeled)
-    seconds = time.perf_counter() - start
+    work()
+    return time.perf_counter() - start, _status_mib("VmHWM") - before
+
+
+def measure(case: str, threads: int) -> dict:
+    """Fit once in this process."""
+    import torch
+
+    from skdmlpl import DMLPseudoLabelClassifier
+
+    torch.set_num_threads(threads)
+    X, y, X_unlabeled = CASES[case]()
+    seconds, peak = timed(lambda: DMLPseudoLabelClassifier(random_state=0).fit(X, y, X_unlabeled))
     return {
         "case": case,
         "labeled": X.shape,
         "unlabeled": X_unlabeled.shape,
         "seconds": round(seconds, 2),
-        "peak_mib": round(_status_mib("VmHWM") - before),
+        "peak_mib": round(peak),
         "data_mib": round((X.nbytes + X_unlabeled.nbytes) / 2**20),
     }
 

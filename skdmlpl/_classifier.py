@@ -1,10 +1,7 @@
 """The estimator: parameters, checks and prediction. The method itself is in ``_rounds.py``."""
 
-import contextlib
-from collections.abc import Iterator
-from functools import partial
+import copy
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,36 +11,38 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
-    clone,
 )
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skdmlpl._mlp import MANY_COLUMNS, mlp
+from skdmlpl._mlp import MANY_COLUMNS
 from skdmlpl._network import build_network
+from skdmlpl._parts import resolve_parts
+from skdmlpl._persistence import pack, unpack
 from skdmlpl._prior import estimate_prior
+from skdmlpl._progress import run_rounds
 from skdmlpl._rounds import Plan, pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
-from skdmlpl._training import flush_denormals, forward_in_batches
+from skdmlpl._runtime import all_or_nothing, draw_seed, isolated_torch, resolve_device
+from skdmlpl._training import classify_in_batches, embed_in_batches
 from skdmlpl._validation import (
     HasMethods,
     Interval,
-    check_pseudo_labels,
     check_table_or_images,
     check_unlabeled,
     decode_labels,
     encode_labels,
+    take_rows,
 )
-from skdmlpl.augmentations import FeatureCorruption, WeakImageAugmentation
-from skdmlpl.backbones import small_resnet
-from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels, RoundRecord, StopReason
-from skdmlpl.losses import ContrastiveLoss
-from skdmlpl.selectors import GraphPropagationSelector
+from skdmlpl.interfaces import StopReason
 
 __all__ = ["DMLPseudoLabelClassifier"]
 
 
-class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+class DMLPseudoLabelClassifier(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
     r"""Deep metric learning based pseudo-labelling, for few labels and imbalanced classes.
 
     A network learns to put rows of one class close together, from labelled and unlabelled rows. In its embedding,
@@ -74,8 +73,9 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     augmentation : callable or None, default=None
         Function of a batch and a torch generator that returns an altered copy; two such copies of a row are learned
         to embed close together. None takes :class:`skdmlpl.augmentations.FeatureCorruption` for tables and
-        :class:`skdmlpl.augmentations.WeakImageAugmentation` for images, which also mirrors them: turn that off
-        (``flip=False``) where left and right mean something, as in digits and letters.
+        :class:`skdmlpl.augmentations.StrongImageAugmentation` for images, which also mirrors them: turn that off
+        (``flip=False``) where left and right mean something, as in digits and letters. Where an augmentation's
+        attribute `flip` is true, images are predicted from both sides, too.
 
     n_neighbors : int, default=10
         Neighbours of each row in the graph that labels spread over; with fewer rows, all others. Few neighbours follow
@@ -244,8 +244,10 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
         X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
             More unlabelled rows, of the same kind as those of `X`. Beware of cross-validation: scikit-learn cuts every
-            fit argument that is as long as `X` along with it, and passes longer or shorter ones whole. Unlabelled rows
-            in `X`, marked in `y`, are safe from that.
+            fit argument that is as long as `X` along with it, and passes longer or shorter ones whole. `fit` warns
+            where the lengths are equal. Unlabelled rows in `X`, marked in `y`, are safe from that:
+            :func:`skdmlpl.model_selection.stack_unlabeled` puts them there, and
+            :class:`skdmlpl.model_selection.LabeledStratifiedKFold` keeps them out of the test folds.
 
         Returns
         -------
@@ -259,17 +261,35 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         TypeError
             If a part returns something of the wrong type, or the labels are of different types.
         """
-        X = check_table_or_images(self, X, reset=True)
+        with all_or_nothing(self):
+            self._fit(X, y, X_unlabeled)
+        return self
+
+    def _fit(self, X_given, y, X_unlabeled) -> None:
+        X = check_table_or_images(self, X_given, reset=True)
         classes, codes = encode_labels(y, len(X))
         X_unlabeled = check_unlabeled(self, X_unlabeled, X)
+        labeled = np.flatnonzero(codes >= 0)
         codes = np.concatenate([codes, np.full(len(X_unlabeled), -1)])
-        parts = _resolve_parts(self, is_table=X.ndim == 2)
-        device = _resolve_device(self.device)
-        seed = _draw_seed(self.random_state)
+        parts = resolve_parts(self, is_table=X.ndim == 2)
+        device = resolve_device(self.device)
+        seed = draw_seed(self.random_state)
+        n_rounds = self.max_rounds if len(labeled) < len(codes) else 0
+        # Callbacks score on the labelled rows: for the others there is no right answer.
+        data = {"X": lambda: take_rows(X_given, labeled), "y": lambda: classes[codes[labeled]]}
+        context = self._init_callback_context(max_subtasks=1 + n_rounds)
+        context.call_on_fit_task_begin(estimator=self, **data)
 
-        with _isolated_torch(seed, device):
+        def predictor(network):
+            """Return the attributes that prediction needs."""
+            # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
+            # float32 they differ in the last digit, as matrix products round differently by position.
+            network = network.to(network.input_dtype)
+            return {"classes_": classes, "network_": network, "_row_shape": X.shape[1:]}
+
+        with isolated_torch(seed, device):
             rows = Rows(X, X_unlabeled, device=device)
-            network = build_network(parts.backbone, rows[np.arange(min(2, len(rows)))], len(classes))
+            network = build_network(parts.backbone, rows[np.arange(min(2, len(rows)))], len(classes), mirror=parts.mirror)
             rows.dtype = network.input_dtype
             network.adapt(rows)
             rounds = pseudo_label_rounds(
@@ -281,22 +301,23 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 metric_loss=parts.metric_loss,
                 augment=parts.augment,
                 augment_classification=parts.augment_classification,
-                plan=self._plan(n_labeled=np.count_nonzero(codes >= 0), row_shape=X.shape[1:]),
+                plan=self._plan(n_labeled=len(labeled), row_shape=X.shape[1:]),
                 generator=torch.Generator().manual_seed(seed),
             )
-            history = list(self._reported(rounds, n_unlabeled=np.count_nonzero(codes < 0)))
-            # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
-            # float32 they differ in the last digit, as matrix products round differently by position.
-            network.to(network.input_dtype)
-            _, logits = forward_in_batches(network, rows)
+            self.history_ = run_rounds(
+                rounds,
+                n_rounds,
+                estimator=self,
+                context=context,
+                training_data=data,
+                fitted_attributes=lambda: predictor(copy.deepcopy(network)),
+            )
+            vars(self).update(predictor(network))
+            logits = classify_in_batches(network, rows)
 
-        self.classes_ = classes
-        self.network_ = network
-        self.history_ = history
-        self.n_rounds_ = len(history) - 1
-        self._row_shape = X.shape[1:]
+        self.n_rounds_ = len(self.history_) - 1
         self._describe_rows(codes, logits)
-        return self
+        context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes={})
 
     def predict(self, X):
         """Predict labels, as if all classes were equally frequent.
@@ -311,7 +332,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ndarray of shape (n_samples,)
             Labels, of the dtype of `classes_`.
         """
-        _, logits = self._forward(X)
+        logits = classify_in_batches(*self._network_and_rows(X))
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X):
@@ -329,8 +350,8 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ndarray of shape (n_samples, n_classes), float64
             Columns in the order of `classes_`.
         """
-        _, logits = self._forward(X)
-        return softmax(logits.astype(np.float64))
+        logits = classify_in_batches(*self._network_and_rows(X))
+        return softmax(logits.astype(np.float64, copy=False))
 
     def transform(self, X):
         """Embed rows: rows of one class are close to each other, by Euclidean distance or cosine.
@@ -345,15 +366,14 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ndarray of shape (n_samples, embedding_dim)
             Rows of length 1; float64 from the default network for tables, else float32.
         """
-        embeddings, _ = self._forward(X)
-        return embeddings
+        return embed_in_batches(*self._network_and_rows(X))
 
     @property
     def _n_features_out(self):
         return self.network_.head.in_features
 
-    def _forward(self, X):
-        """Return embeddings and logits of new rows."""
+    def _network_and_rows(self, X):
+        """Return the fitted network and new rows to run it on."""
         check_is_fitted(self, "network_")
         X = check_table_or_images(self, X, reset=False)
         if X.shape[1:] != self._row_shape:
@@ -361,7 +381,7 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 f"X must have rows of the shape given to fit, {self._row_shape}. Got {X.shape[1:]} instead."
             )
         network = self.network_
-        return forward_in_batches(network, Rows(X, dtype=network.input_dtype, device=network.head.weight.device))
+        return network, Rows(X, dtype=network.input_dtype, device=network.head.weight.device)
 
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
@@ -384,17 +404,14 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
         )
 
-    def _reported(self, rounds: Iterator[RoundRecord], n_unlabeled: int) -> Iterator[RoundRecord]:
-        """Pass records on, printing a line for each where `verbose`."""
-        for record in rounds:
-            if self.verbose:
-                print(
-                    f"[DMLPseudoLabelClassifier] round {record.round} of {self.max_rounds}: "
-                    f"{record.n_pseudo_labeled} of {n_unlabeled} rows pseudo-labelled, "
-                    f"mean weight {record.mean_weight:.2f}, classification loss {record.classification_loss:.3f}, "
-                    f"metric loss {record.metric_loss:.3f}, {record.seconds:.1f} s"
-                )
-            yield record
+    def __getstate__(self):
+        """Store networks as arrays: a model trained on a GPU loads anywhere, on the CPU."""
+        state = dict(super().__getstate__())
+        return {name: pack(value) if isinstance(value, nn.Module) else value for name, value in state.items()}
+
+    def __setstate__(self, state):
+        unpacked = {name: unpack(value) if isinstance(value, nn.Module) else value for name, value in state.items()}
+        super().__setstate__(unpacked)
 
     def _describe_rows(self, codes: np.ndarray, logits: np.ndarray) -> None:
         """Set the attributes that speak of the rows given to fit: labels, their origin, their probabilities."""
@@ -413,78 +430,11 @@ class DMLPseudoLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             reason = StopReason.NO_UNLABELED
         else:
             self.unlabeled_prior_ = estimate_prior(softmax(logits[~given]))
-            reason = StopReason.ALL_LABELED if (labels >= 0).all() else StopReason.MAX_ROUNDS
+            if (labels >= 0).all():
+                reason = StopReason.ALL_LABELED
+            else:
+                reason = StopReason.MAX_ROUNDS if self.n_rounds_ == self.max_rounds else StopReason.CALLBACK
         self.termination_condition_ = str(reason)
         proba = softmax(logits + np.log(self.unlabeled_prior_))
         proba[given] = np.eye(len(self.classes_))[codes[given]]
         self.label_distributions_ = proba
-
-
-class _Parts(NamedTuple):
-    backbone: nn.Module | BackboneFactory
-    metric_loss: MetricLoss
-    select: object
-    augment: Augmentation
-    augment_classification: bool
-
-
-def _resolve_parts(estimator: DMLPseudoLabelClassifier, *, is_table: bool) -> _Parts:
-    """Copy the parts the caller gave, and put the built-in ones where there are none."""
-
-    def given_or(part, default):
-        return default if part is None else clone(part, safe=False)
-
-    selector = given_or(estimator.selector, GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
-    if isinstance(selector, type):
-        raise TypeError(
-            "The 'selector' parameter of DMLPseudoLabelClassifier must be an object with a method 'select', or a "
-            f"function. Got the class {selector.__name__} instead: give an instance of it."
-        )
-    return _Parts(
-        # Copied or called when the network is built.
-        backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_resnet),
-        metric_loss=given_or(estimator.metric_loss, ContrastiveLoss(margin=estimator.margin)),
-        select=partial(_checked_select, getattr(selector, "select", selector)),
-        augment=given_or(estimator.augmentation, FeatureCorruption() if is_table else WeakImageAugmentation()),
-        augment_classification=not is_table,
-    )
-
-
-def _checked_select(select, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
-    return check_pseudo_labels(select(embeddings, y, proba), n_samples=len(y), n_classes=proba.shape[1])
-
-
-def _resolve_device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros((), device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            "The 'device' parameter of DMLPseudoLabelClassifier must be a device torch can use here, such as 'cpu' or "
-            f"'cuda'. Got {device!r} instead: {error}"
-        ) from error
-    return torch.device(device)
-
-
-def _draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """Return a seed; neither numpy's nor torch's global state is read or advanced."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    return int(random_state)
-
-
-@contextlib.contextmanager
-def _isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        flush_denormals(),
-    ):
-        torch.manual_seed(seed)
-        yield

@@ -17,6 +17,10 @@ _LIKE_SPREADS = 30.0
 _N_FREQUENCIES = 16
 _EMBEDDING_PER_COLUMN = 8
 _FREQUENCY_SCALE = 0.3
+# Share of the columns of an endlessly wide row that training leaves out.
+_INPUT_DROPOUT = 0.3
+# Weight of the row itself beside what the layers make of it.
+_SKIP_SCALE = 1 / 12
 # Standardised values beyond this are outliers, and squashed.
 _CLIP = 3.0
 
@@ -34,9 +38,11 @@ def mlp(
     It standardises its input by the means and standard deviations learned from all training rows, and squashes
     outliers smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned
     frequencies, which lets a small network bend sharply along single columns [2]_. With more columns, rows are scaled
-    to equal length instead, as the direction of a long feature vector says more than its length; and where the columns
+    to equal length instead, as the direction of a long feature vector says more than its length; where the columns
     are of like spread, as those of an embedding or of pixels are, they are divided by one number for all, so that
-    columns which hardly vary do not gain weight.
+    columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
+    in training, as they repeat each other; and the row itself is part of the output, so that classes which a linear
+    function tells apart need no hidden layer, and rows that were close stay close.
 
     Parameters
     ----------
@@ -54,8 +60,8 @@ def mlp(
     Returns
     -------
     nn.Module
-        Maps rows (b, n_features), floating, to features (b, embedding_dim). It computes its standardisation in
-        float64, so that columns of large values and small differences (dates, say) keep their digits.
+        Maps rows (b, n_features), floating, to features (b, embedding_dim), or (b, embedding_dim + n_features) from
+        50 columns on. It computes its standardisation in float64, so that columns of large values and small differences (dates, say) keep their digits.
 
     Raises
     ------
@@ -80,16 +86,18 @@ def mlp(
     if len(input_shape) != 1:
         raise ValueError(f"mlp needs tables, an input_shape of (n_features,). Got {tuple(input_shape)} instead.")
     (n_features,) = input_shape
-    if n_features < MANY_COLUMNS:
-        first: nn.Module = _PeriodicEmbedding(n_features)
-        width = n_features * (1 + _EMBEDDING_PER_COLUMN)
+    is_vector = n_features >= MANY_COLUMNS
+    first: nn.Module
+    if is_vector:
+        first, width = nn.Dropout(_INPUT_DROPOUT * (1 - MANY_COLUMNS / n_features)), n_features
     else:
-        first, width = _EqualLength(), n_features
+        first, width = _PeriodicEmbedding(n_features), n_features * (1 + _EMBEDDING_PER_COLUMN)
     layers: list[nn.Module] = [first]
     for _ in range(depth):
         layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
         width = hidden
-    return _StandardizedTable(n_features, nn.Sequential(*layers, nn.Linear(width, embedding_dim)))
+    network = nn.Sequential(*layers, nn.Linear(width, embedding_dim))
+    return _StandardizedTable(n_features, _BesideItself(network) if is_vector else network)
 
 
 class _StandardizedTable(nn.Module):
@@ -149,8 +157,13 @@ class _PeriodicEmbedding(nn.Module):
         return torch.cat([rows, self.mix(waves).relu().flatten(1)], dim=1)
 
 
-class _EqualLength(nn.Module):
-    """Rows scaled to the length of a standard normal vector."""
+class _BesideItself(nn.Module):
+    """A network's output beside its input, which is scaled to the length of a standard normal vector first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
     def forward(self, rows: Tensor) -> Tensor:
-        return F.normalize(rows) * math.sqrt(rows.shape[1])
+        rows = F.normalize(rows) * math.sqrt(rows.shape[1])
+        return torch.cat([self.network(rows), _SKIP_SCALE * rows], dim=1)

@@ -1,6 +1,7 @@
 """A backbone with a classification head."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -23,13 +24,16 @@ class EmbeddingNetwork(nn.Module):
     classifier sees the features themselves: with few labels it is weight decay that keeps it from overfitting, and on
     directions weight decay has no effect. So that any backbone learns at the same rate, :meth:`adapt` shifts and scales
     its features, once, to mean zero and mean length one.
+
+    With ``mirror``, an image is seen from both sides outside of training, and the features are the mean of the two.
     """
 
     center: Tensor
     scale: Tensor
 
-    def __init__(self, backbone: nn.Module, embedding_dim: int, n_classes: int) -> None:
+    def __init__(self, backbone: nn.Module, embedding_dim: int, n_classes: int, *, mirror: bool = False) -> None:
         super().__init__()
+        self.mirror = mirror
         self.backbone = backbone
         self.head = nn.Linear(embedding_dim, n_classes)
         self.register_buffer("center", torch.zeros(embedding_dim))
@@ -55,11 +59,28 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        features = (self.backbone(batch).to(self.head.weight.dtype) - self.center) * self.scale
+        with mixed_precision(batch):
+            features = self.backbone(batch)
+            if self.mirror and not self.training:
+                features = (features + self.backbone(batch.flip(-1))) / 2
+        features = (features.to(self.head.weight.dtype) - self.center) * self.scale
         return F.normalize(features), self.head(features)
 
 
-def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int) -> EmbeddingNetwork:
+def mixed_precision(batch: Tensor) -> AbstractContextManager:
+    """Return the context in which a backbone sees ``batch``: bfloat16 for images on a GPU that computes in it.
+
+    The device alone decides. Weights, head and losses stay in float32, and bfloat16 has the range of float32, so no
+    loss has to be scaled. Tables stay in float32 altogether: they gain little time and lose digits.
+    """
+    if batch.ndim == 4 and batch.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def build_network(
+    backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int, *, mirror: bool = False
+) -> EmbeddingNetwork:
     """Build the network around a backbone or a factory of one; find the embedding's width by a dry forward.
 
     Parameters
@@ -70,6 +91,8 @@ def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_clas
         A few training rows.
     n_classes : int
         Number of classes.
+    mirror : bool, default=False
+        Whether to predict images from both sides, see :class:`EmbeddingNetwork`.
 
     Raises
     ------
@@ -105,4 +128,4 @@ def build_network(backbone: nn.Module | BackboneFactory, example: Tensor, n_clas
             f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. Got {tuple(output.shape)} for a batch of "
             f"shape {tuple(example.shape)} instead."
         )
-    return EmbeddingNetwork(module, output.shape[1], n_classes).to(example.device)
+    return EmbeddingNetwork(module, output.shape[1], n_classes, mirror=mirror).to(example.device)

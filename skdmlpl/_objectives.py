@@ -53,7 +53,7 @@ def classification_objective(
     draw_index = weighted_sampler(weights, batch_size, generator)
     frequency = np.bincount(labels[weights > 0], weights=weights[weights > 0], minlength=n_classes)
     frequency = torch.from_numpy(frequency / frequency.sum()).float().to(rows.device)
-    log_frequency = frequency.clamp_min(torch.finfo(torch.float32).tiny).log()
+    adjustment = _adjustment(frequency)
     classes = torch.from_numpy(labels)
     # Beta(a, a) from two exponentiated uniforms would need rejection; numpy's generator is seeded from ours instead.
     beta = np.random.default_rng(_seed_from(generator))
@@ -70,7 +70,7 @@ def classification_objective(
         target = _mix(target, target[partner], share)
         target = (1 - _SMOOTHING) * target + _SMOOTHING * frequency
         _, logits = network(batch)
-        return -(target * (logits + log_frequency).log_softmax(dim=1)).sum(dim=1).mean()
+        return -(target * (logits + adjustment).log_softmax(dim=1)).sum(dim=1).mean()
 
     return Objective("classification loss", 1.0, draw)
 
@@ -114,6 +114,11 @@ def metric_objective(
         return loss
 
     return Objective("'metric_loss'", weight, draw)
+
+
+def _adjustment(frequency: Tensor) -> Tensor:
+    """Return what is added to the logits in training, (n_classes,): as much as the frequencies say by themselves."""
+    return frequency.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _mix(batch: Tensor, partner: Tensor, share: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ def pseudo_label_rounds(
     Round 0 trains on the given labels alone. Each later round labels the unlabelled rows anew, takes the most reliable
     share of every class, a share that grows to all of them in the last round, and goes on training with these labels.
     At the end the network is the mean of those that the rounds ended with [1]_: they err differently on wrong labels.
+    While a record is looked at, ``network`` is that mean so far: what is left where no further record is asked for.
 
     ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed.
 
@@ -109,6 +110,7 @@ def pseudo_label_rounds(
             )
         losses = optimize(network, objectives, plan.budget(number))
         mean_network.update()
+        mean_network.exchange()
         yield RoundRecord(
             round=number,
             pseudo_labels=PseudoLabels(labels[~given], weights[~given]),
@@ -117,6 +119,7 @@ def pseudo_label_rounds(
             metric_loss=losses[1] if plan.metric_weight > 0 else np.nan,
             seconds=perf_counter() - started,
         )
+        mean_network.exchange()
     mean_network.copy_to(network)
 
 

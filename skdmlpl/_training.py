@@ -12,7 +12,7 @@ from torch import nn
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
 
-__all__ = ["Budget", "flush_denormals", "forward_in_batches", "optimize"]
+__all__ = ["Budget", "classify_in_batches", "embed_in_batches", "flush_denormals", "forward_in_batches", "optimize"]
 
 _WARMUP_SHARE = 0.1
 # The reported loss is a mean over this last share of the steps: one batch is too noisy to compare rounds by.
@@ -81,19 +81,36 @@ def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget
 
 def forward_in_batches(network: nn.Module, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return embeddings (n, d) and logits (n, n_classes) of all rows, in the dtype of the network's weights."""
+    embeddings, logits = _collect(network, rows, slice(2))
+    return embeddings, logits
+
+
+def embed_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
+    """Return the embeddings (n, d) of all rows; their logits are not kept."""
+    (embeddings,) = _collect(network, rows, slice(1))
+    return embeddings
+
+
+def classify_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
+    """Return the logits (n, n_classes) of all rows; their embeddings, which are far larger, are not kept."""
+    (logits,) = _collect(network, rows, slice(1, 2))
+    return logits
+
+
+def _collect(network: nn.Module, rows: Rows, keep: slice) -> list[np.ndarray]:
+    """Run the network over all rows; return those of its outputs that are to be kept."""
     network.eval()
     wholes: list[np.ndarray] = []
     start = 0
     with torch.inference_mode():
         for batch in rows.batches():
-            parts = [output.cpu().numpy() for output in network(batch)]
+            parts = [output.cpu().numpy() for output in network(batch)[keep]]
             if start == 0:  # filled in place: joining the parts at the end would hold everything twice
                 wholes = [np.empty((len(rows), part.shape[1]), dtype=part.dtype) for part in parts]
             for whole, part in zip(wholes, parts, strict=True):
                 whole[start : start + len(part)] = part
             start += len(batch)
-    embeddings, logits = wholes
-    return embeddings, logits
+    return wholes
 
 
 class WeightAverage:
@@ -116,6 +133,13 @@ class WeightAverage:
     def copy_to(self, network: nn.Module) -> None:
         if self._n_updates:
             torch._foreach_copy_(self._live, self._mean)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Put the average into the network, and keep the network's own values in its place; a second call undoes it."""
+        own = [t.clone() for t in self._live]
+        torch._foreach_copy_(self._live, self._mean)
+        torch._foreach_copy_(self._mean, own)
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 The only module that imports names scikit-learn does not document.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
@@ -18,10 +20,13 @@ __all__ = [
     "Interval",
     "check_parameters",
     "check_pseudo_labels",
+    "check_same_columns",
+    "check_same_kind_of_rows",
     "check_table_or_images",
     "check_unlabeled",
     "decode_labels",
     "encode_labels",
+    "take_rows",
 ]
 
 _IMAGE_NDIM = 4
@@ -56,12 +61,15 @@ def check_table_or_images(estimator, X, *, reset: bool) -> np.ndarray:
 
 
 def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
-    """Return ``X_unlabeled`` as an array whose rows have the shape of X's; None gives no rows."""
+    """Return ``X_unlabeled`` as an array whose rows have the shape of X's; None gives no rows.
+
+    Warns where it is as long as ``X``: then it may be what cross-validation has left of it.
+    """
     nothing = np.empty((0, *X.shape[1:]), dtype=X.dtype)
     if X_unlabeled is None:
         return nothing
     # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
-    _check_same_columns(estimator, X_unlabeled)
+    check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
     try:
         if np.shape(X_unlabeled)[:1] == (0,):
             return nothing
@@ -72,6 +80,22 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
         # scikit-learn does not name the argument in every message.
         raise type(error)(f"X_unlabeled must be an array like X. {error}") from error
     _check_layout(X_unlabeled, "X_unlabeled")
+    check_same_kind_of_rows(X, X_unlabeled)
+    if len(X_unlabeled) == len(X):
+        # scikit-learn cuts X and what is as long by the same row numbers, so after a cut the lengths are equal still.
+        warnings.warn(
+            f"X_unlabeled has as many rows as X, {len(X)}. If this fit is part of a cross-validation, a search or an "
+            "ensemble, scikit-learn has taken X_unlabeled for one value per row of X and left rows out. To train on "
+            "all of them, mark them in y (skdmlpl.model_selection.stack_unlabeled) or pass one row more or less. In a "
+            "fit of your own, nothing is lost.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return X_unlabeled
+
+
+def check_same_kind_of_rows(X, X_unlabeled) -> None:
+    """Raise where the rows differ in shape, or only one of two sets of images has dtype uint8."""
     if X_unlabeled.shape[1:] != X.shape[1:]:
         raise ValueError(
             f"X_unlabeled must have rows of the same shape as X, {X.shape[1:]}. Got {X_unlabeled.shape[1:]} instead."
@@ -81,7 +105,15 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
             "X_unlabeled must hold images of dtype uint8 where X does, and only there: uint8 is scaled to [0, 1], "
             f"other dtypes are not. Got {X_unlabeled.dtype}, and X of dtype {X.dtype}, instead."
         )
-    return X_unlabeled
+
+
+def check_same_columns(names, X_unlabeled) -> None:
+    """Raise where ``X_unlabeled`` names its columns otherwise than X does; None stands for no names."""
+    given = getattr(X_unlabeled, "columns", None)
+    if names is not None and given is not None and list(given) != list(names):
+        raise ValueError(
+            f"X_unlabeled must have the columns of X in the same order, {list(names)}. Got {list(given)} instead."
+        )
 
 
 def encode_labels(y, n_samples: int) -> EncodedLabels:
@@ -167,6 +199,11 @@ def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
     return PseudoLabels(labels.astype(np.int64, copy=False), weights.astype(np.float64, copy=False))
 
 
+def take_rows(X, index: np.ndarray):
+    """Return some rows of ``X`` in its own container: a DataFrame keeps its names."""
+    return _safe_indexing(X, index)
+
+
 def _as_label_array(y) -> np.ndarray:
     """Return y as an array; pandas' nullable and categorical columns become arrays of their values."""
     if hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype):
@@ -212,12 +249,3 @@ def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
     if 0 in X.shape[1:]:
         raise ValueError(f"{name} must not have an empty axis. Got shape {X.shape} instead.")
     return X
-
-
-def _check_same_columns(estimator, X_unlabeled) -> None:
-    names = getattr(estimator, "feature_names_in_", None)
-    given = getattr(X_unlabeled, "columns", None)
-    if names is not None and given is not None and list(given) != list(names):
-        raise ValueError(
-            f"X_unlabeled must have the columns of X in the same order, {list(names)}. Got {list(given)} instead."
-        )

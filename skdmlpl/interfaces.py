@@ -104,6 +104,7 @@ class StopReason(enum.StrEnum):
     """Why the rounds ended."""
 
     ALL_LABELED = "all_labeled"
+    CALLBACK = "callback"
     MAX_ROUNDS = "max_rounds"
     NO_UNLABELED = "no_unlabeled"
 
@@ -111,6 +112,7 @@ class StopReason(enum.StrEnum):
     def sentence(self) -> str:
         return {
             "all_labeled": "Every unlabelled row has a pseudo-label.",
+            "callback": "A callback stopped the rounds before every unlabelled row had a pseudo-label.",
             "max_rounds": "The last round was reached before every unlabelled row had a pseudo-label.",
             "no_unlabeled": "There were no unlabelled rows.",
         }[self.value]

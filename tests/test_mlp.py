@@ -48,7 +48,7 @@ def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
     X = np.random.default_rng(0).normal(size=(32, n_features))
     network = adapted(X, embedding_dim=5, hidden=16, depth=3).train()
     output = network(torch.from_numpy(X))
-    assert output.shape == (32, 5)
+    assert output.shape == (32, 5 if n_features < MANY_COLUMNS else 5 + n_features)
     assert output.dtype == torch.float32
     output.square().sum().backward()
     for name, parameter in network.named_parameters():
@@ -89,6 +89,22 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(network(rows), network(rows))
     network.eval()
     assert torch.equal(network(rows), network(rows))
+
+
+@pytest.mark.parametrize(("n_features", "share"), [(MANY_COLUMNS - 1, 0.0), (MANY_COLUMNS, 0.0), (500, 0.27)])
+def test_wide_rows_lose_a_share_of_their_columns_in_training(n_features, share):
+    network = mlp((n_features,), dropout=0.0)
+    dropouts = [module for module in network.modules() if isinstance(module, torch.nn.Dropout)]
+    assert max(dropout.p for dropout in dropouts) == pytest.approx(share)
+
+
+def test_wide_rows_are_part_of_the_output():
+    rows = torch.randn(8, MANY_COLUMNS, dtype=torch.float64)
+    network = mlp((MANY_COLUMNS,), embedding_dim=5).eval()
+    kept = network(rows)[:, 5:]
+    squashed = rows / (1 + (rows / 3).square()).sqrt()
+    expected = squashed / squashed.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(kept / kept.norm(dim=1, keepdim=True), expected.float())
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (), (2, 2)])

@@ -1,14 +1,19 @@
 """The embedding network around a backbone, and what it says of backbones that do not fit."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from skdmlpl._network import build_network
+from skdmlpl import _network
+from skdmlpl._network import build_network, mixed_precision
+from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
+from skdmlpl._training import Budget, forward_in_batches, optimize
 
 EXAMPLE = torch.arange(8.0).view(2, 4)
 
@@ -36,6 +41,45 @@ def test_a_row_the_backbone_maps_to_zero_gives_finite_numbers():
     embeddings, logits = network(EXAMPLE)
     assert embeddings.isfinite().all()
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("n_dims", "cuda", "native", "lower"),
+    [(4, True, True, True), (2, True, True, False), (4, False, True, False), (4, True, False, False)],
+    ids=["images on a GPU", "a table", "a CPU", "a GPU that emulates bfloat16"],
+)
+def test_the_device_and_the_kind_of_rows_choose_the_precision(monkeypatch, n_dims, cuda, native, lower):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: asked.append((args, kwargs)))
+    mixed_precision(SimpleNamespace(ndim=n_dims, is_cuda=cuda))
+    assert asked == [(("cuda",), {"dtype": torch.bfloat16})] * lower
+
+
+def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
+    """What runs on a GPU, with a CPU's bfloat16: only the backbone's inside is of lower precision."""
+    inside = []
+    tap = Returns(lambda batch: inside.append(batch.dtype) or batch)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), tap, nn.Flatten())
+    images = torch.randn(16, 3, 5, 5)
+    target = (images.mean((1, 2, 3)) > 0).long()
+    network = build_network(backbone, images[:2], n_classes=2)
+    full = network(images)
+
+    monkeypatch.setattr(_network, "mixed_precision", lambda batch: torch.autocast("cpu", dtype=torch.bfloat16))
+    inside.clear()
+    for lower, exact in zip(network(images), full, strict=True):
+        assert lower.dtype == torch.float32
+        torch.testing.assert_close(lower, exact, rtol=0, atol=0.02)
+        assert not torch.equal(lower, exact)
+    objective = Objective("cross-entropy", 1.0, lambda: F.cross_entropy(network(images)[1], target))
+    before = objective.draw().item()
+    optimize(network, [objective], Budget(50, 0.02, 0.0))
+    assert objective.draw().item() < 0.5 * before
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    outputs = forward_in_batches(network, Rows(images.numpy()))
+    assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
+    assert set(inside) == {torch.bfloat16}
 
 
 def test_a_module_is_copied_and_left_alone():

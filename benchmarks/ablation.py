@@ -1,0 +1,136 @@
+"""What each part of the method is worth: ``python -m benchmarks.ablation --seeds 5``, one part off at a time."""
+
+import argparse
+import json
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from benchmarks.data import DISTRIBUTIONS, PROBLEMS, load
+from benchmarks.features import RESULTS, environment, mean_std, write
+from benchmarks.scores import balanced_accuracy, class_recalls, geometric_mean
+from skdmlpl import DMLPseudoLabelClassifier, _objectives, _rounds, selectors
+from skdmlpl.interfaces import PseudoLabels
+from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
+
+
+class Variant(NamedTuple):
+    """Parameters of the estimator, and replacements of what has no parameter: (module, name, replacement)."""
+
+    params: dict[str, Any] = {}
+    patches: tuple[tuple[Any, str, Any], ...] = ()
+
+
+def _even_prior(likelihood: np.ndarray) -> np.ndarray:
+    return np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+
+
+def _unnormalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
+    return (y[:, None] == np.arange(n_classes)).astype(np.float32)
+
+
+def _admit_without_quotas(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:
+    """Take the most reliable share of all rows together, whatever their class."""
+    candidates = np.flatnonzero((y < 0) & (proposed.labels >= 0))
+    order = candidates[np.argsort(-proposed.weights[candidates], kind="stable")]
+    chosen = order[: int(np.ceil(share * len(order)))]
+    labels, weights = y.copy(), (y >= 0).astype(np.float64)
+    labels[chosen], weights[chosen] = proposed.labels[chosen], proposed.weights[chosen]
+    return PseudoLabels(labels, weights)
+
+
+VARIANTS = {
+    "the method": Variant(),
+    "no unlabelled rows": Variant({"max_rounds": 0}),
+    "no neighbours (network's confidence alone)": Variant({"selector": ConfidenceSelector()}),
+    "no graph (clusters of labelled rows vote)": Variant({"selector": NearestNeighborSelector()}),
+    "no class normalisation of votes": Variant(
+        patches=((selectors, "_class_normalized_labels", _unnormalized_labels),)
+    ),
+    "no class quotas": Variant(patches=((_rounds, "admit", _admit_without_quotas),)),
+    "no prior estimate": Variant(patches=((_rounds, "estimate_prior", _even_prior),)),
+    "no metric loss": Variant({"metric_weight": 0.0}),
+    "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
+    # Beta(a, a) of a tiny a is 0 or 1: no row is mixed.
+    "no mixup": Variant(patches=((_objectives, "_MIXUP_ALPHA", 1e-3),)),
+    "no label smoothing": Variant(patches=((_objectives, "_SMOOTHING", 0.0),)),
+    "no favour for given labels": Variant(patches=((_rounds, "_GIVEN_SHARE", 0.0),)),
+    "no mean of the rounds' networks": Variant(
+        patches=((_rounds, "WeightAverage", lambda network, memory: _WeightAverage(network, memory=1.0)),)
+    ),
+    "one round": Variant({"max_rounds": 1}),
+}
+_WeightAverage = _rounds.WeightAverage
+
+
+def run(variant: Variant, dataset: str, distribution: str, seed: int) -> dict[str, float]:
+    problem = load(dataset, seed, distribution)
+    with ExitStack() as stack:
+        for module, name, replacement in variant.patches:
+            stack.enter_context(mock.patch.object(module, name, replacement))
+        model = DMLPseudoLabelClassifier(**variant.params, random_state=seed)
+        model.fit(problem.X_labeled, problem.y_labeled, X_unlabeled=problem.X_unlabeled)
+    recalls = class_recalls(problem.y_test, model.predict(problem.X_test))
+    return {"bacc": balanced_accuracy(recalls), "gm": geometric_mean(recalls)}
+
+
+def table(record: dict) -> str:
+    """Markdown table: bACC of the whole method, and differences from it, seed by seed, of each variant."""
+    columns = sorted({(r["dataset"], r["distribution"]) for r in record["runs"]})
+    score = {(r["variant"], r["dataset"], r["distribution"], r["seed"]): r["bacc"] for r in record["runs"]}
+
+    def cell(name: str, dataset: str, distribution: str) -> str:
+        seeds = [seed for key, *where, seed in score if key == name and where == [dataset, distribution]]
+        whole = partial(_lookup, score, "the method", dataset, distribution)
+        own = partial(_lookup, score, name, dataset, distribution)
+        if name == "the method":
+            return mean_std(map(own, seeds), 100)
+        return mean_std((own(seed) - whole(seed) for seed in seeds), 100)
+
+    lines = [
+        "**One part off at a time**\n",
+        "Balanced accuracy of the method; below it, the difference that leaving out one part makes, seed by seed.\n",
+        "| left out | " + " | ".join(f"{dataset}, {distribution}" for dataset, distribution in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    lines += [f"| {name} | " + " | ".join(cell(name, *column) for column in columns) + " |" for name in VARIANTS]
+    seeds = sorted({r["seed"] for r in record["runs"]})
+    commits = sorted({r["environment"]["commit"] for r in record["runs"]})
+    return "\n".join([*lines, f"\n{len(seeds)} seeds. Commits: {', '.join(commits)}"])
+
+
+def _lookup(score: dict, *key: Any) -> float:
+    return score[key]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split(":")[0])
+    parser.add_argument("--dataset", nargs="+", choices=PROBLEMS, default=["digits", "cifar10-features", "manifolds"])
+    parser.add_argument("--distribution", choices=DISTRIBUTIONS, default="consistent")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)
+    path = RESULTS / "ablation.json"
+    record = json.loads(path.read_text()) if path.exists() else {"benchmark": "ablation", "runs": []}
+    env = environment()
+    with threadpool_limits(1):
+        for seed in range(args.seeds):
+            for dataset in args.dataset:
+                for name, variant in VARIANTS.items():
+                    key = {"variant": name, "dataset": dataset, "distribution": args.distribution, "seed": seed}
+                    scores = run(variant, dataset, args.distribution, seed)
+                    record["runs"] = [r for r in record["runs"] if any(r[k] != v for k, v in key.items())]
+                    record["runs"].append({**key, **scores, "environment": env})
+                write(record, path)
+    (RESULTS / "ablation.md").write_text(table(record) + "\n")
+    print(table(record))
+
+
+if __name__ == "__main__":
+    main()

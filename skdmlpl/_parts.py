@@ -1,0 +1,58 @@
+"""The parts a fit works with: those the caller gave, and the built-in ones in place of the rest."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from torch import nn
+
+from skdmlpl._mlp import mlp
+from skdmlpl._validation import check_pseudo_labels
+from skdmlpl.augmentations import FeatureCorruption, StrongImageAugmentation
+from skdmlpl.backbones import small_resnet
+from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels
+from skdmlpl.losses import ContrastiveLoss
+from skdmlpl.selectors import GraphPropagationSelector
+
+__all__ = ["Parts", "resolve_parts"]
+
+
+class Parts(NamedTuple):
+    """What ``pseudo_label_rounds`` is made to work with."""
+
+    backbone: nn.Module | BackboneFactory
+    metric_loss: MetricLoss
+    select: object
+    augment: Augmentation
+    augment_classification: bool
+    mirror: bool
+
+
+def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
+    """Copy the parts the caller gave, and put the built-in ones where there are none."""
+
+    def given_or(part, default):
+        return default if part is None else clone(part, safe=False)
+
+    augment = given_or(estimator.augmentation, FeatureCorruption() if is_table else StrongImageAugmentation())
+    selector = given_or(estimator.selector, GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
+    if isinstance(selector, type):
+        raise TypeError(
+            "The 'selector' parameter of DMLPseudoLabelClassifier must be an object with a method 'select', or a "
+            f"function. Got the class {selector.__name__} instead: give an instance of it."
+        )
+    return Parts(
+        # Copied or called when the network is built.
+        backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_resnet),
+        metric_loss=given_or(estimator.metric_loss, ContrastiveLoss(margin=estimator.margin)),
+        select=partial(_checked_select, getattr(selector, "select", selector)),
+        augment=augment,
+        augment_classification=not is_table,
+        # An augmentation that mirrors images says that they mean the same in a mirror.
+        mirror=not is_table and getattr(augment, "flip", False) is True,
+    )
+
+
+def _checked_select(select, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+    return check_pseudo_labels(select(embeddings, y, proba), n_samples=len(y), n_classes=proba.shape[1])

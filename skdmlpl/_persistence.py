@@ -1,0 +1,57 @@
+"""Networks as arrays: what a saved estimator holds needs no device, and no trust in code that builds tensors."""
+
+import contextlib
+import copy
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PackedTensor", "pack", "unpack"]
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """A parameter or buffer of a module as an array.
+
+    Attributes
+    ----------
+    values : ndarray, or Tensor on the CPU where numpy has no such dtype (bfloat16)
+        The values; of an array on the CPU, not a copy.
+    is_parameter : bool
+        Whether it is a parameter; a buffer otherwise.
+    requires_grad : bool
+        Whether training changes it; False for the weights of a frozen backbone.
+    """
+
+    values: np.ndarray | Tensor
+    is_parameter: bool
+    requires_grad: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "PackedTensor":
+        values = tensor.detach().cpu()
+        with contextlib.suppress(TypeError):
+            values = values.numpy()
+        return cls(values, isinstance(tensor, nn.Parameter), tensor.requires_grad)
+
+    def tensor(self) -> Tensor:
+        values = self.values
+        if isinstance(values, np.ndarray):
+            # joblib maps arrays into memory read-only, where torch would let a network write.
+            values = torch.from_numpy(values if values.flags.writeable else values.copy())
+        return nn.Parameter(values, self.requires_grad) if self.is_parameter else values
+
+
+def pack(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with a :class:`PackedTensor` for each parameter and buffer, wherever it is held."""
+    tensors = chain(module.parameters(), module.buffers())
+    return copy.deepcopy(module, {id(tensor): PackedTensor.of(tensor) for tensor in tensors})
+
+
+def unpack(module: nn.Module) -> nn.Module:
+    """Undo :func:`pack`; all tensors are on the CPU."""
+    held = chain.from_iterable((*part._parameters.values(), *part._buffers.values()) for part in module.modules())
+    return copy.deepcopy(module, {id(packed): packed.tensor() for packed in held if packed is not None})

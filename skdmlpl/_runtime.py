@@ -1,0 +1,65 @@
+"""What surrounds a fit: device, seed, torch's state, and the estimator's own if it does not end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from skdmlpl._training import flush_denormals
+
+__all__ = ["all_or_nothing", "draw_seed", "isolated_torch", "resolve_device"]
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """Return the device to use; None takes CUDA where there is one."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros((), device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            "The 'device' parameter of DMLPseudoLabelClassifier must be a device torch can use here, such as 'cpu' or "
+            f"'cuda'. Got {device!r} instead: {error}"
+        ) from error
+    return torch.device(device)
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed; neither numpy's nor torch's global state is read or advanced."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return int(random_state)
+
+
+@contextmanager
+def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        flush_denormals(),
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Forget an earlier fit, and forget this one too if it fails or is interrupted: no mix of two fits is left."""
+    _forget_fit(estimator)
+    try:
+        yield
+    except BaseException:  # Ctrl-C is no Exception
+        _forget_fit(estimator)
+        raise
+
+
+def _forget_fit(estimator: BaseEstimator) -> None:
+    for name in [name for name in vars(estimator) if name.endswith("_") and not name.startswith("__")]:
+        delattr(estimator, name)
