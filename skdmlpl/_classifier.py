@@ -111,14 +111,16 @@ class DMLPseudoLabelClassifier(
         are embeddings already. None takes 0.05 for tables and 0.3 for images.
 
     device : str, torch.device or None, default=None
-        Where to train and predict. None takes a CUDA device if there is one, else the CPU.
+        Where to train and predict. None takes a CUDA device if there is one, else the CPU. A saved estimator is loaded
+        on the CPU; ``network_.to(device)`` moves it.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initial weights, batches, augmentation. An int makes two fits equal (on a CPU). With None,
         each fit differs; no global random state is read or advanced.
 
     verbose : int, default=0
-        1 prints one line a round.
+        1 prints one line a round. For progress bars, or a score for each round, give callbacks of
+        :mod:`sklearn.callback` to ``set_callbacks``.
 
     Attributes
     ----------
@@ -152,7 +154,8 @@ class DMLPseudoLabelClassifier(
         Rounds of pseudo-labelling that were run.
 
     history_ : list of RoundRecord
-        One record for each round, see :class:`skdmlpl.interfaces.RoundRecord`.
+        One record for each round, see :class:`skdmlpl.interfaces.RoundRecord`;
+        :func:`skdmlpl.inspection.history_frame` makes a DataFrame of it.
 
     network_ : EmbeddingNetwork
         The trained torch module: a batch to unit-length embeddings and logits.
@@ -252,7 +255,8 @@ class DMLPseudoLabelClassifier(
         Returns
         -------
         DMLPseudoLabelClassifier
-            The fitted estimator.
+            The fitted estimator. A fit that fails or is interrupted leaves it unfitted, also where it was fitted
+            before.
 
         Raises
         ------
@@ -289,7 +293,8 @@ class DMLPseudoLabelClassifier(
 
         with isolated_torch(seed, device):
             rows = Rows(X, X_unlabeled, device=device)
-            network = build_network(parts.backbone, rows[np.arange(min(2, len(rows)))], len(classes), mirror=parts.mirror)
+            example = rows[np.arange(min(2, len(rows)))]
+            network = build_network(parts.backbone, example, len(classes), mirror=parts.mirror)
             rows.dtype = network.input_dtype
             network.adapt(rows)
             rounds = pseudo_label_rounds(

@@ -53,7 +53,7 @@ def mlp(
     depth : int, default=2
         Number of hidden layers.
     embedding_dim : int, default=128
-        Width of the output.
+        Width of the output, without the row itself.
     dropout : float, default=0.1
         Share of hidden units left out at random in training; more of it regularises more.
 
@@ -61,7 +61,8 @@ def mlp(
     -------
     nn.Module
         Maps rows (b, n_features), floating, to features (b, embedding_dim), or (b, embedding_dim + n_features) from
-        50 columns on. It computes its standardisation in float64, so that columns of large values and small differences (dates, say) keep their digits.
+        50 columns on. It computes its standardisation in float64, so that columns of large values and small differences
+        (dates, say) keep their digits.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from skdmlpl import DMLPseudoLabelClassifier
+from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
@@ -641,6 +642,10 @@ def test_metric_losses(metric_loss):
     assert not np.array_equal(model.transform(X), classifier(n_steps=40).fit(X, Y_PARTLY, U).transform(X))
 
 
+def no_change(batch, generator):
+    return batch.clone()
+
+
 def nearest_labelled_row(embeddings, y, proba):
     given = np.flatnonzero(y >= 0)
     return y[given][(embeddings @ embeddings[given].T).argmax(axis=1)], np.full(len(y), 0.5)
@@ -666,6 +671,16 @@ def test_an_augmentation_gets_batches_and_a_generator():
     )
     assert {shape for shape, _, _ in seen} == {(N_FEATURES,)}
     assert all(dtype.is_floating_point and isinstance(generator, torch.Generator) for _, dtype, generator in seen)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "mirror"),
+    [(None, True), (WeakImageAugmentation(), True), (WeakImageAugmentation(flip=False), False), (no_change, False)],
+)
+def test_images_are_predicted_from_both_sides_where_the_augmentation_mirrors_them(augmentation, mirror):
+    model = classifier(backbone=tiny_image_backbone, augmentation=augmentation).fit(IMAGES, IMAGE_Y)
+    alike = np.allclose(model.predict_proba(IMAGES), model.predict_proba(IMAGES[..., ::-1].copy()), atol=1e-5)
+    assert alike == mirror
 
 
 @pytest.mark.parametrize("verbose", [0, 1, False, True])

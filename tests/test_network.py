@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skdmlpl import _network
-from skdmlpl._network import build_network, mixed_precision
+from skdmlpl._network import EmbeddingNetwork, build_network, mixed_precision
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
 from skdmlpl._training import Budget, forward_in_batches, optimize
@@ -34,6 +34,19 @@ def test_embeddings_have_unit_length_and_logits_are_linear_in_the_features():
     assert embeddings.shape == (50, 6)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(50))
     torch.testing.assert_close(logits, network.backbone(rows) @ network.head.weight.T + network.head.bias)
+
+
+def test_mirrored_images_are_predicted_alike_and_trained_apart():
+    network = EmbeddingNetwork(nn.Flatten(), 12, 3, mirror=True)
+    images = torch.rand(4, 3, 2, 2)
+    mirrored = images.flip(-1)
+    torch.testing.assert_close(network.eval()(images), network(mirrored))
+    _, logits = network(images)
+    one_sided = EmbeddingNetwork(nn.Flatten(), 12, 3).eval()
+    one_sided.load_state_dict(network.state_dict())
+    both = [one_sided(view)[1] for view in (images, mirrored)]
+    torch.testing.assert_close(logits, (both[0] + both[1]) / 2)
+    torch.testing.assert_close(network.train()(images)[1], both[0])
 
 
 def test_a_row_the_backbone_maps_to_zero_gives_finite_numbers():
