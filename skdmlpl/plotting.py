@@ -781,13 +781,15 @@ class RecallDisplay:
             lowest, highest = np.nanmin(recalls[:, tested], axis=0), np.nanmax(recalls[:, tested], axis=0)
             self.ranges_ = ax.hlines(places[tested], lowest, highest, color="0.75", linewidth=size / 3, zorder=1.5)
         self.lines_ = []
-        first = len(ax.lines)  # another display may have been drawn into these axes
-        for i, (name, recall, given) in enumerate(zip(self.names, recalls, line_kwargs, strict=True), start=first):
+        drawn = len(ax.lines)  # another display may have been drawn into these axes
+        # Later marks lie on top of earlier ones, which still show if they are larger.
+        sizes = size * np.linspace(min(1 + 0.3 * (len(recalls) - 1), 2), 1, len(recalls))
+        for i, (name, recall, given) in enumerate(zip(self.names, recalls, line_kwargs, strict=True)):
+            color, turn = (drawn + i) % len(_COLORS), (drawn + i) // len(_COLORS)
             style = {
-                "color": _COLORS[i % len(_COLORS)],
-                "marker": _MARKERS[i % len(_MARKERS)],
-                # Later marks lie on top of earlier ones, which still show if they are larger.
-                "markersize": size * (1 + 0.3 * (len(recalls) - 1 - i + first)),
+                "color": _COLORS[color],
+                "marker": _MARKERS[(color + turn) % len(_MARKERS)],
+                "markersize": sizes[i],
                 "markeredgecolor": "white",
                 "markeredgewidth": 0.5,
                 "linestyle": "none",

@@ -24,10 +24,11 @@ MODULES = sorted(FILES)
 CONCRETE_PARTS = {"backbones", "_mlp", "losses", "selectors", "augmentations", "neighbors"}
 PARTS = CONCRETE_PARTS | {"samplers"}
 METHOD = {"_rounds", "_objectives", "_training", "_network", "_rows", "_prior"}
-# ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide.
+# ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide; density needs neighbours.
 USED_BY = {
     "_parts": {"_mlp", "backbones", "losses", "selectors", "augmentations"},
     "_classifier": {"_mlp"},
+    "inspection": {"neighbors"},
 }
 # scikit-learn's developer guide names it for the ``fit`` of estimators outside scikit-learn.
 DOCUMENTED_PRIVATE_NAMES = {("_classifier", "sklearn.base", "_fit_context")}

@@ -38,7 +38,7 @@ TRUSTED = [
 
 
 class Backbone(nn.Module):
-    """Batch norm, a frozen layer, a layer without bias, weights used twice, a recurrent layer, a buffer."""
+    """Batch norm, a frozen layer, layers without bias, weights used twice, a buffer."""
 
     def __init__(self):
         super().__init__()
@@ -48,13 +48,12 @@ class Backbone(nn.Module):
         self.again = nn.Linear(8, 8, bias=False)
         self.once_more = nn.Linear(8, 8, bias=False)
         self.once_more.weight = self.again.weight
-        self.recurrent = nn.GRU(8, 8, batch_first=True)
         self.register_buffer("shift", torch.arange(8.0))
         self.register_buffer("nothing", None)
 
     def forward(self, batch):
         hidden = self.once_more(self.again(self.frozen(self.norm(self.first(batch)).relu())))
-        return self.recurrent(hidden[:, None])[0][:, 0] + self.shift
+        return hidden + self.shift
 
 
 def images(n=12):
@@ -113,8 +112,6 @@ ways = pytest.mark.parametrize(
 @ways
 @pytest.mark.parametrize("which", ["fitted", "fitted_on_images", "fitted_with_parts"])
 def test_a_loaded_estimator_is_the_saved_one(way, which, request, tmp_path):
-    if which == "fitted_with_parts" and way is through_skops:
-        pytest.skip("skops keeps no object that is held in two places, as the weights of a recurrent layer are")
     model = request.getfixturevalue(which)
     rows = images(7) if which == "fitted_on_images" else X
     loaded = way(model, tmp_path)
@@ -128,10 +125,8 @@ def test_a_loaded_estimator_is_the_saved_one(way, which, request, tmp_path):
     assert not loaded.network_.training
 
 
-@ways
+@pytest.mark.parametrize("way", [through_pickle, through_a_memory_map, through_deepcopy])
 def test_a_loaded_estimator_can_be_fitted_again(way, fitted_with_parts, tmp_path):
-    if way is through_skops:
-        pytest.skip("skops keeps no recurrent layer")
     again = way(fitted_with_parts, tmp_path).fit(X, Y_PARTLY)
     np.testing.assert_array_equal(again.predict_proba(X), fitted_with_parts.predict_proba(X))
 
@@ -194,9 +189,15 @@ def test_packing_keeps_all_there_is_to_a_module():
     torch.manual_seed(0)
     module = Backbone().eval()
     module.half_precision = nn.Parameter(torch.arange(3, dtype=torch.bfloat16))  # numpy has no such dtype
+    module.recurrent = nn.GRU(4, 3)  # which holds its weights in a list, too
+    module.image = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+    module.expanded = nn.Parameter(torch.ones(1).expand(4), requires_grad=False)
     loaded = unpack(pickle.loads(pickle.dumps(pack(module))))
     rows = torch.rand(5, N_FEATURES)
     assert torch.equal(loaded(rows), module(rows))
+    assert torch.equal(loaded.recurrent(rows)[0], module.recurrent(rows)[0])
+    assert loaded.image.weight.stride() == module.image.weight.stride()
+    assert torch.equal(loaded.expanded, module.expanded)
     assert loaded.once_more.weight is loaded.again.weight
     assert loaded.nothing is None
     assert loaded.shift.grad_fn is None

@@ -408,7 +408,7 @@ def test_embedding_display_refuses_unknown_kinds_and_odd_lengths():
 def test_legend_of_the_embedding_stays_in_the_place_of_the_axes(n_classes):
     # Without a layout engine, as the axes were when they were given.
     figure, (ax, right) = plt.subplots(1, 2, figsize=(12, 4))
-    place = ax.get_window_extent()
+    place = ax.get_window_extent().frozen()
     embedding_of(n_classes).plot(ax)
     figure.draw_without_rendering()
     assert ax.get_tightbbox().x1 <= place.x1 + 1 < right.get_window_extent().x0
@@ -500,6 +500,8 @@ def test_recalls_of_any_number_of_classifiers_can_be_told_apart():
     names = [f"no. {i}" for i in range(25)]
     display = RecallDisplay(recalls=np.full((25, 2), 0.5), names=names, counts=[2, 1]).plot()
     assert len({(line.get_color(), line.get_marker()) for line in display.lines_}) == 25
+    sizes = [line.get_markersize() for line in display.lines_]
+    assert max(sizes) <= 2 * min(sizes)
 
 
 def test_equal_recalls_do_not_hide_each_other():

@@ -10,7 +10,15 @@ from torch import nn
 from skdmlpl._network import build_network
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
-from skdmlpl._training import Budget, WeightAverage, flush_denormals, forward_in_batches, optimize
+from skdmlpl._training import (
+    Budget,
+    WeightAverage,
+    classify_in_batches,
+    embed_in_batches,
+    flush_denormals,
+    forward_in_batches,
+    optimize,
+)
 
 BUDGET = Budget(n_steps=100, learning_rate=0.05, weight_decay=0.0)
 
@@ -126,6 +134,22 @@ def test_an_average_of_no_steps_changes_nothing():
     assert torch.equal(network.weight, before + 1)
 
 
+def test_exchanging_the_average_twice_changes_nothing():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    average = WeightAverage(network, np.inf)
+    for value in (1.0, 3.0):
+        with torch.no_grad():
+            for tensor in network.parameters():
+                tensor.fill_(value)
+        average.update()
+    average.exchange()
+    assert all((tensor == 2).all() for tensor in network.parameters())
+    average.exchange()
+    assert all((tensor == 3).all() for tensor in network.parameters())
+    average.copy_to(network)
+    assert all((tensor == 2).all() for tensor in network.parameters())
+
+
 def test_forward_in_batches_agrees_with_one_pass():
     X = np.random.default_rng(0).normal(size=(41, 5)).astype(np.float32)
     backbone = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout())
@@ -139,6 +163,8 @@ def test_forward_in_batches_agrees_with_one_pass():
     np.testing.assert_allclose(embeddings, expected[0], atol=1e-5)
     np.testing.assert_allclose(logits, expected[1], atol=1e-4)
     assert embeddings.dtype == logits.dtype == np.float32
+    np.testing.assert_array_equal(embed_in_batches(network, rows), embeddings)
+    np.testing.assert_array_equal(classify_in_batches(network, rows), logits)
 
 
 def flushes():
