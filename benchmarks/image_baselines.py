@@ -87,7 +87,8 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
         device = resolve_device(None)
         with isolated_torch(self.random_state, device):
             rows = Rows(X, device=device)
-            network = build_network(self.backbone, rows[np.arange(2)], len(frequency))
+            # All views mirror images, so they are predicted from both sides, as ours are.
+            network = build_network(self.backbone, rows[np.arange(2)], len(frequency), mirror=True)
             network.adapt(rows)
             prior = torch.from_numpy(frequency).float().to(device)
             task = _Task(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -20,7 +20,8 @@ FORWARD_SHARE = 1 / 3
 class Watch:
     """Counts, while it is entered, the images that pass an embedding network and the gradient steps of its optimiser.
 
-    It sits on torch's global hooks, so what it counts is the fit that a user gets: nothing is wrapped or passed in.
+    It sits on torch's global hooks, so what it counts is the fit that a user gets: nothing is wrapped or passed in. An
+    image counts each time that the backbone sees it, so one that is embedded from both sides counts twice.
 
     Attributes
     ----------
@@ -34,7 +35,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.trained = self.only_seen = self.n_steps = 0
-        self._network: EmbeddingNetwork | None = None
+        self._network: EmbeddingNetwork | None = None  # the last that was called
+        self._trained_network: EmbeddingNetwork | None = None
         self._counting = True
 
     @property
@@ -44,6 +46,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         self._hooks = [
+            register_module_forward_pre_hook(self._before_forward),
             register_module_forward_hook(self._after_forward),
             register_optimizer_step_post_hook(self._after_step),
         ]
@@ -60,10 +63,14 @@ class Watch:
         yield
         self._counting = True
 
+    def _before_forward(self, module: nn.Module, _args: tuple) -> None:
+        if isinstance(module, EmbeddingNetwork):
+            self._network = module
+
     def _after_forward(self, module: nn.Module, args: tuple, _output: object) -> None:
-        if self._counting and isinstance(module, EmbeddingNetwork):
+        if self._counting and self._network is not None and module is self._network.backbone:
             if torch.is_grad_enabled():
-                self._network = module
+                self._trained_network = self._network
                 self.on_trained(args[0])
             else:
                 self.only_seen += len(args[0])
@@ -71,7 +78,7 @@ class Watch:
     def _after_step(self, _optimizer: Optimizer, _args: tuple, _kwargs: dict) -> None:
         if self._counting:
             self.n_steps += 1
-            self.on_step(self._network)
+            self.on_step(self._trained_network)
 
     def on_trained(self, batch: Tensor) -> None:
         self.trained += len(batch)

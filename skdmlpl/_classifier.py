@@ -255,8 +255,8 @@ class DMLPseudoLabelClassifier(
         Returns
         -------
         DMLPseudoLabelClassifier
-            The fitted estimator. A fit that fails or is interrupted leaves it unfitted, also where it was fitted
-            before.
+            The fitted estimator. If the fit fails on the way or is interrupted, the estimator is left unfitted, also
+            where it was fitted before.
 
         Raises
         ------

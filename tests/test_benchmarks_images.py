@@ -41,7 +41,7 @@ def problem():
 
 
 def test_a_watch_counts_images_and_steps():
-    network = build_network(tiny, torch.zeros(2, 3, 8, 8), n_classes=3)
+    network = build_network(tiny, torch.zeros(2, 3, 8, 8), n_classes=3, mirror=True).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
     def step(n):
@@ -51,15 +51,16 @@ def test_a_watch_counts_images_and_steps():
     step(2)
     with Watch() as watch:
         step(5)
-        network.backbone(torch.rand(7, 3, 8, 8))  # a part of what is counted
+        network.head(torch.rand(7, 4))  # a part of the network, but not one that sees images
         step(4)
         with watch.paused():
             step(3)
         with torch.inference_mode():
             network(torch.rand(6, 3, 8, 8))
+            network.eval()(torch.rand(3, 3, 8, 8))  # from both sides
     step(2)
-    assert (watch.trained, watch.only_seen, watch.n_steps) == (9, 6, 2)
-    assert watch.passes == 11
+    assert (watch.trained, watch.only_seen, watch.n_steps) == (9, 12, 2)
+    assert watch.passes == 13
 
 
 def test_a_trail_holds_the_last_means_of_the_weights():

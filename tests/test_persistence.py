@@ -146,6 +146,15 @@ def test_saving_changes_nothing_of_the_estimator(fitted_with_parts):
     np.testing.assert_array_equal(fitted_with_parts.predict_proba(X), before)
 
 
+def test_predictions_need_none_of_what_grows_with_the_training_rows(fitted):
+    light = copy.deepcopy(fitted)
+    for name in ("transduction_", "labeled_iter_", "label_distributions_", "history_"):
+        delattr(light, name)
+    loaded = pickle.loads(pickle.dumps(light))
+    np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+    np.testing.assert_array_equal(loaded.transform(X), fitted.transform(X))
+
+
 def test_a_copy_shares_no_memory(fitted):
     loaded = pickle.loads(pickle.dumps(fitted))
     with torch.no_grad():
