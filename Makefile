@@ -33,7 +33,7 @@ demo: .venv/.installed
 	$(BIN)/python examples/plot_long_tailed_digits.py
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest --quiet --cov --cov-report=term --durations=10
+	$(BIN)/python -m pytest --quiet --numprocesses auto --cov --cov-report=term --durations=10
 
 doctest: .venv/.installed-test
 	$(BIN)/python -m pytest --quiet skdmlpl README.md docs/*.rst

@@ -125,7 +125,7 @@ def test_a_loaded_estimator_is_the_saved_one(way, which, request, tmp_path):
     assert not loaded.network_.training
 
 
-@pytest.mark.parametrize("way", [through_pickle, through_a_memory_map, through_deepcopy])
+@ways
 def test_a_loaded_estimator_can_be_fitted_again(way, fitted_with_parts, tmp_path):
     again = way(fitted_with_parts, tmp_path).fit(X, Y_PARTLY)
     np.testing.assert_array_equal(again.predict_proba(X), fitted_with_parts.predict_proba(X))
