@@ -129,11 +129,13 @@ def load(split: Split, seed: int, validation: bool = False) -> ImageProblem:
 def fake(dataset: str, size: int, seed: int = 0) -> ImageProblem:
     """Noise of the shape and with the classes of a data set, as little as will do."""
     n_classes = N_CLASSES[dataset]
-    n = max(50, n_classes)  # of labelled and of unlabelled images
+    n_labeled, n_unlabeled, n_test = max(50, n_classes), 30, 5
     rng = np.random.default_rng(seed)
-    X, X_test = (rng.integers(256, size=(m, 3, size, size), dtype=np.uint8) for m in (2 * n, 5))
-    classes = np.arange(n) % n_classes
-    return ImageProblem(X, np.concatenate([classes, np.full(n, -1)]), classes, X_test, classes[:5])
+    X = rng.integers(256, size=(n_labeled + n_unlabeled, 3, size, size), dtype=np.uint8)
+    X_test = rng.integers(256, size=(n_test, 3, size, size), dtype=np.uint8)
+    classes = np.arange(n_labeled) % n_classes
+    y = np.concatenate([classes, np.full(n_unlabeled, -1)])
+    return ImageProblem(X, y, classes[:n_unlabeled], X_test, classes[:n_test])
 
 
 def frozen_features(problem: ImageProblem, name: str, pixels: int) -> tuple[ImageProblem, float]:

@@ -1,7 +1,7 @@
 """Figures whose text fits: what the displays of ``plotting.py`` share, and nothing of what they show.
 
-How much room there is, is known when a layout engine has placed what was drawn so far; so the functions here may be
-called only after the labels of the axes are set. matplotlib is imported inside them: it is an extra.
+How much room there is for text is known once a layout engine has placed what was drawn before. That takes as long as
+drawing, so it is measured in as few places as will do. matplotlib is imported inside the functions: it is an extra.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "legend_beside",
     "legend_on_top",
     "make_room",
-    "size_in_points",
+    "sizes_in_points",
     "text_size",
     "three_panels",
     "without_aliases",
@@ -74,13 +74,13 @@ def three_panels(plt, ax, n_classes: int) -> np.ndarray:
     return np.array([figure.add_subplot(part) for part in (grid[:, 0], grid[0, 1], grid[1, 1])], dtype=object)
 
 
-def size_in_points(ax: Axes) -> tuple[float, float]:
-    """Return width and height of the axes, with the labels they have by now."""
-    engine = ax.figure.get_layout_engine()
+def sizes_in_points(*axes: Axes) -> np.ndarray:
+    """Return width and height of each of the axes of a figure, which depend on the labels they have by now."""
+    figure = axes[0].figure
+    engine = figure.get_layout_engine()
     if engine is not None:
-        engine.execute(ax.figure.figure)
-    box = ax.get_window_extent()
-    return box.width * 72 / ax.figure.dpi, box.height * 72 / ax.figure.dpi
+        engine.execute(figure.figure)
+    return np.array([ax.get_window_extent().size for ax in axes]) * 72 / figure.dpi
 
 
 def text_size(setting: str) -> float:
@@ -91,17 +91,15 @@ def text_size(setting: str) -> float:
     return FontProperties(size=rcParams[setting]).get_size_in_points()
 
 
-def label_classes(ax: Axes, names: Sequence[str]) -> None:
+def label_classes(ax: Axes, names: Sequence[str], height: float) -> None:
     """Write the names of the classes beside their places 0, 1, ...: smaller, and then fewer, if there is no room."""
-    height = size_in_points(ax)[1] * len(names) / abs(np.subtract(*ax.get_ylim()))
     step = max(1, int(np.ceil(len(names) * SMALLEST_TEXT * LINE_HEIGHT / height)))
     size = np.clip(height / np.ceil(len(names) / step) / LINE_HEIGHT, SMALLEST_TEXT, text_size("ytick.labelsize"))
     ax.set_yticks(range(0, len(names), step), names[::step], fontsize=size)
 
 
-def label_columns(ax: Axes, names: Sequence) -> None:
+def label_columns(ax: Axes, names: Sequence, width: float) -> None:
     """Write the names of rounds below their places 0, 1, ...: fewer if there is no room."""
-    width, _ = size_in_points(ax)
     longest = (max(len(str(name)) for name in names) + 1) * DIGIT_WIDTH * text_size("xtick.labelsize")
     step = max(1, int(np.ceil(len(names) * longest / width)))
     ax.set_xticks(range(0, len(names), step), names[::step])
@@ -111,7 +109,7 @@ def legend_beside(ax: Axes, handles: list[Line2D]) -> Legend:
     """Draw a legend to the right: in smaller print, and then in more columns, if it were higher than the axes."""
     from matplotlib import rcParams
 
-    _, height = size_in_points(ax)
+    height = sizes_in_points(ax)[0][1]
     line = 1 + rcParams["legend.labelspacing"]  # in the size of the text
     n_columns = max(1, int(np.ceil(len(handles) * SMALLEST_TEXT * line / height)))
     size = np.clip(height / np.ceil(len(handles) / n_columns) / line, SMALLEST_TEXT, text_size("legend.fontsize"))
@@ -153,7 +151,7 @@ def make_room(ax: Axes) -> None:
 
 
 def add_grid(ax: Axes) -> None:
-    ax.grid(color="0.9", linewidth=0.8)
+    ax.grid(alpha=0.3)
     ax.set_axisbelow(True)
 
 

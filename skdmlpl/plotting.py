@@ -32,7 +32,7 @@ from skdmlpl._figures import (
     legend_beside,
     legend_on_top,
     make_room,
-    size_in_points,
+    sizes_in_points,
     text_size,
     three_panels,
     without_aliases,
@@ -57,7 +57,7 @@ _ROW_STYLES = {
     "given": {"s": 60, "linewidths": 0.8},
 }
 _LEGEND_MARKS = {
-    "given": ("labelled", {"marker": "o", "color": "0.5", "markersize": 8, "markeredgecolor": "black"}),
+    "given": ("labelled", {"marker": "o", "color": "0.5", "markersize": 8}),
     "pseudo": ("pseudo-labelled", {"marker": "o", "color": "0.5", "markersize": 4}),
     "unlabeled": ("unlabelled", {"marker": "x", "color": _GREY, "markersize": 5}),
     "test": ("test", {"marker": "o", "color": "0.5", "markersize": 5, "markerfacecolor": "none"}),
@@ -213,67 +213,68 @@ class PseudoLabelDisplay:
             If matplotlib is not installed.
         """
         plt = import_pyplot(f"{type(self).__name__}.plot")
+        from matplotlib.colors import AsinhNorm
+
         names = _class_names(self.display_labels, len(self.given_counts))
         self.axes_ = three_panels(plt, ax, len(names))
         self.figure_ = self.axes_[0].figure
         counts_ax, *line_axes = self.axes_
 
-        style = {"color": _COLORS[0], "marker": _MARKERS[0]} | without_aliases(line_kwargs)
-        numbers = np.arange(len(self.coverage))
-        self.lines_ = np.empty(2, dtype=object)
-        for i, (values, label) in enumerate([(self.coverage, "Coverage"), (self.mean_weight, "Mean weight")]):
-            (self.lines_[i],) = line_axes[i].plot(numbers, values, **style)
-            # A little more than [0, 1], so that marks at the ends are drawn in full.
-            line_axes[i].set(xlabel="Round", ylabel=label, xlim=(-0.5, len(numbers) - 0.5), ylim=(-0.05, 1.05))
-            add_grid(line_axes[i])
-            if np.isnan(values).all():
-                reason = "no unlabelled rows" if np.isnan(self.coverage).all() else "no pseudo-labels"
-                line_axes[i].text(
-                    0.5, 0.5, reason, transform=line_axes[i].transAxes, ha="center", va="center", color="0.35"
-                )
-        self._plot_counts(counts_ax, names, include_values, cmap)
-        for line_ax in line_axes:
-            label_columns(line_ax, numbers)
-        if ax is None or hasattr(ax, "get_subplotspec"):
-            line_axes[0].tick_params(labelbottom=False)  # the panel below has the same rounds
-            line_axes[0].set_xlabel("")
-        return self
-
-    def _plot_counts(self, ax, names, include_values, cmap):
-        from matplotlib.colors import AsinhNorm
-
+        self._plot_lines(line_axes, line_kwargs)
         order = _frequent_first(self.given_counts)
         columns = np.vstack([self.given_counts, np.asarray(self.class_counts)[1:]])
         counts = columns.T[order]
         # A scale from 0 to 0 could not be drawn.
         norm = AsinhNorm(linear_width=1, vmin=0, vmax=max(counts.max(), 1))
-        self.im_ = ax.imshow(counts, aspect="auto", interpolation="nearest", cmap=cmap, norm=norm)
-        ax.set(title="Rows with the label", xlabel="Round", ylabel="Class")
-        label_classes(ax, [names[i] for i in order])
-        label_columns(ax, ["given", *range(1, len(columns))])
+        self.im_ = counts_ax.imshow(counts, aspect="auto", interpolation="nearest", cmap=cmap, norm=norm)
+        counts_ax.set(title="Rows with the label", xlabel="Round", ylabel="Class")
+        label_classes(counts_ax, [names[i] for i in order], height=sizes_in_points(counts_ax)[0][1])
 
-        width, height = size_in_points(ax)
-        n_classes, n_columns = counts.shape
-        if n_columns > 1:
+        sizes = sizes_in_points(*self.axes_)
+        room = sizes[0] / counts.shape[::-1]  # width and height of a cell
+        text_height = min(room[0] / ((len(str(counts.max())) + 1) * DIGIT_WIDTH), room[1] / LINE_HEIGHT)
+        if include_values or (include_values is None and text_height >= SMALLEST_TEXT):
+            self._write_counts(counts_ax, counts, np.clip(text_height, SMALLEST_TEXT, text_size("ytick.labelsize")))
+        else:
+            self._explain_colors(counts_ax, counts.max())
+            sizes = sizes_in_points(*self.axes_)
+        label_columns(counts_ax, ["given", *range(1, len(columns))], sizes[0][0])
+        if len(columns) > 1:
             # Between given labels and pseudo-labels.
-            ax.axvline(0.5, color="white", linewidth=min(4, width / n_columns / 4))
-        size = min(height / n_classes / LINE_HEIGHT, width / n_columns / ((len(str(counts.max())) + 1) * DIGIT_WIDTH))
-        if include_values is None:
-            include_values = size >= SMALLEST_TEXT
-        self.text_ = None
-        if not include_values:
-            ticks = [0, *(factor * 10**power for power in range(len(str(counts.max()))) for factor in (1, 3))]
-            bar = self.figure_.colorbar(self.im_, ax=ax, ticks=[tick for tick in ticks if tick <= norm.vmax])
-            bar.ax.yaxis.set_major_formatter("{x:,.0f}")
-            bar.minorticks_off()
-            return
-        size = np.clip(size, SMALLEST_TEXT, text_size("ytick.labelsize"))
+            counts_ax.axvline(0.5, color=counts_ax.get_facecolor(), linewidth=min(4, room[0] / 4))
+        for line_ax, (width, _) in zip(line_axes, sizes[1:], strict=True):
+            label_columns(line_ax, range(len(columns)), width)
+        if ax is None or hasattr(ax, "get_subplotspec"):
+            line_axes[0].tick_params(labelbottom=False)  # the panel below has the same rounds
+            line_axes[0].set_xlabel("")
+        return self
+
+    def _plot_lines(self, axes, line_kwargs):
+        style = {"color": _COLORS[0], "marker": _MARKERS[0]} | without_aliases(line_kwargs)
+        self.lines_ = np.empty(2, dtype=object)
+        for i, (values, label) in enumerate([(self.coverage, "Coverage"), (self.mean_weight, "Mean weight")]):
+            (self.lines_[i],) = axes[i].plot(np.arange(len(values)), values, **style)
+            # A little more than [0, 1], so that marks at the ends are drawn in full.
+            axes[i].set(xlabel="Round", ylabel=label, xlim=(-0.5, len(values) - 0.5), ylim=(-0.05, 1.05))
+            add_grid(axes[i])
+            if np.isnan(values).all():
+                reason = "no unlabelled rows" if np.isnan(self.coverage).all() else "no pseudo-labels"
+                axes[i].text(0.5, 0.5, reason, transform=axes[i].transAxes, ha="center", va="center")
+
+    def _write_counts(self, ax, counts, size):
         self.text_ = np.empty(counts.shape, dtype=object)
         for (row, column), count in np.ndenumerate(counts):
-            red, green, blue, _ = self.im_.cmap(norm(count))
+            red, green, blue, _ = self.im_.cmap(self.im_.norm(count))
             luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
             color = "white" if luma < 0.5 else "black"
             self.text_[row, column] = ax.text(column, row, str(count), ha="center", va="center", size=size, color=color)
+
+    def _explain_colors(self, ax, largest):
+        self.text_ = None
+        steps = [0, *(factor * 10**power for power in range(len(str(largest))) for factor in (1, 3))]
+        bar = self.figure_.colorbar(self.im_, ax=ax, ticks=[step for step in steps if step <= self.im_.norm.vmax])
+        bar.ax.yaxis.set_major_formatter("{x:,.0f}")
+        bar.minorticks_off()
 
 
 class EmbeddingDisplay:
@@ -508,12 +509,13 @@ class EmbeddingDisplay:
         return self
 
     def _draw_rows(self, kinds, ranks, colors, markers, scatter_kwargs):
+        from matplotlib import rcParams
         from matplotlib.colors import to_rgba_array
 
         coordinates = np.asarray(self.coordinates)
         colors, markers = to_rgba_array(colors)[ranks], np.array(markers)[ranks]
         # Smaller marks where many rows share little room.
-        width, height = size_in_points(self.ax_)
+        width, height = sizes_in_points(self.ax_)[0]
         shrink = np.clip(np.sqrt(width * height / max(len(kinds), 1)) / 10, 0.25, 1)
         self.scatters_ = {}
         for kind, style in _ROW_STYLES.items():
@@ -527,11 +529,12 @@ class EmbeddingDisplay:
                     "linewidths": style["linewidths"] * shrink,
                     "marker": marker,
                     "facecolors": "none" if kind == "test" else colors[rows],
-                    "edgecolors": {"given": "black", "test": colors[rows]}.get(kind),
+                    "edgecolors": {"given": rcParams["text.color"], "test": colors[rows]}.get(kind),
                 }
                 self.scatters_[kind].append(self.ax_.scatter(*coordinates[rows].T, **look | scatter_kwargs))
 
     def _draw_legend(self, kinds, names, colors, markers):
+        from matplotlib import rcParams
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import ListedColormap, Normalize
         from matplotlib.lines import Line2D
@@ -544,7 +547,8 @@ class EmbeddingDisplay:
         for kind, (label, mark) in _LEGEND_MARKS.items():
             number = np.count_nonzero(kinds == kind)
             if number > 0:
-                handles.append(entry(f"{label} ({number:,})", **mark))
+                edge = {"markeredgecolor": rcParams["text.color"]} if kind == "given" else {}
+                handles.append(entry(f"{label} ({number:,})", **mark, **edge))
         handles.append(entry("Classes" if few else "Classes, frequent to rare"))
         if few:
             looks = zip(names, colors, markers, strict=True)
@@ -555,7 +559,7 @@ class EmbeddingDisplay:
             bar = self.ax_.inset_axes([1.05, 0, 0.05, max(0.2, 0.97 - taken)])
             self.figure_.colorbar(ScalarMappable(Normalize(-0.5, len(names) - 0.5), ListedColormap(colors)), cax=bar)
             bar.invert_yaxis()
-            label_classes(bar, names)
+            label_classes(bar, names, height=sizes_in_points(bar)[0][1])
 
 
 class RecallDisplay:
@@ -772,8 +776,8 @@ class RecallDisplay:
         places = np.arange(len(order))
         labels = [f"{names[i]} ({self.counts[i]})" for i in order]
         ax.set(xlabel="Recall", ylabel="Class (labelled rows)", ylim=(len(order) - 0.5, -0.5))
-        label_classes(ax, labels)
-        _, height = size_in_points(ax)
+        label_classes(ax, labels, height=sizes_in_points(ax)[0][1])
+        height = sizes_in_points(ax)[0][1]
         size = np.clip(height / len(order), 3.5, 7)
         self.ranges_ = None
         if len(recalls) > 1:
@@ -783,14 +787,14 @@ class RecallDisplay:
         self.lines_ = []
         drawn = len(ax.lines)  # another display may have been drawn into these axes
         # Later marks lie on top of earlier ones, which still show if they are larger.
-        sizes = size * np.linspace(min(1 + 0.3 * (len(recalls) - 1), 2), 1, len(recalls))
+        sizes = size * np.linspace(min(1 + 0.5 * (len(recalls) - 1), 1.75), 1, len(recalls))
         for i, (name, recall, given) in enumerate(zip(self.names, recalls, line_kwargs, strict=True)):
             color, turn = (drawn + i) % len(_COLORS), (drawn + i) // len(_COLORS)
             style = {
                 "color": _COLORS[color],
                 "marker": _MARKERS[(color + turn) % len(_MARKERS)],
                 "markersize": sizes[i],
-                "markeredgecolor": "white",
+                "markeredgecolor": ax.get_facecolor(),
                 "markeredgewidth": 0.5,
                 "linestyle": "none",
                 "label": f"{name} (mean = {np.nanmean(recall):.2f})",
@@ -803,7 +807,7 @@ class RecallDisplay:
         legend, box = legend_on_top(ax).get_window_extent(), ax.get_window_extent()
         share = min((box.y1 - legend.y0) / box.height + size / height, 0.5)
         ax.set_ylim(len(order) - 0.5, len(order) - 0.5 - len(order) / (1 - share))
-        label_classes(ax, labels)  # closer to each other now
+        label_classes(ax, labels, height * (1 - share))
         return self
 
 

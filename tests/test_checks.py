@@ -28,6 +28,11 @@ from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector, Near
 TABLE, IMAGE = (5,), (3, 8, 8)
 
 
+def name_of(part):
+    """Return a test id that is the same in every process, as that of a function is not."""
+    return getattr(part, "__name__", str(part))
+
+
 def refused(message, check, *arguments):
     with pytest.raises(AssertionError, match=message):
         check(*arguments)
@@ -250,7 +255,7 @@ def nearest_labelled_row(embeddings, y, proba):
         ConfidenceSelector(),
         nearest_labelled_row,
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_selectors_pass(selector):
     before = str(vars(selector))
@@ -358,7 +363,7 @@ def test_broken_selectors_are_refused(selector, message):
         (lambda batch, generator: batch, TABLE),
         (lambda batch, generator: batch + torch.randn(batch.shape, generator=generator), IMAGE),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_augmentations_pass(augmentation, input_shape):
     check_augmentation(augmentation, input_shape)
@@ -418,7 +423,7 @@ def test_broken_augmentations_are_refused(augmentation, message):
         NearestNeighbors(),
         NearestNeighbors(algorithm="brute"),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_indexes_pass(index):
     before = dict(vars(index))

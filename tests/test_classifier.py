@@ -28,6 +28,11 @@ from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 N_CLASSES, N_FEATURES = 3, 4
 
 
+def name_of(part):
+    """Return a test id that is the same in every process, as that of a function is not."""
+    return getattr(part, "__name__", str(part))
+
+
 def classifier(**params):
     return DMLPseudoLabelClassifier(**({"n_steps": 5, "max_rounds": 2, "random_state": 0, "device": "cpu"} | params))
 
@@ -652,7 +657,7 @@ def nearest_labelled_row(embeddings, y, proba):
 
 
 @pytest.mark.parametrize(
-    "selector", [nearest_labelled_row, ConfidenceSelector(), NearestNeighborSelector(n_neighbors=3)], ids=str
+    "selector", [nearest_labelled_row, ConfidenceSelector(), NearestNeighborSelector(n_neighbors=3)], ids=name_of
 )
 def test_selectors(selector):
     model = classifier(selector=selector, n_steps=100).fit(X, Y_PARTLY, U)

@@ -530,8 +530,7 @@ def test_line_kwargs_for_all_or_for_each_classifier():
         display.plot()
 
 
-@pytest.mark.parametrize("size", [(6.4, 4.8), (4, 3), (12, 2.5), (5, 10)])
-@pytest.mark.parametrize("n_classes", [2, 100])
+@pytest.mark.parametrize("n_classes, size", [(2, (4, 3)), (2, (12, 2.5)), (100, (4, 3)), (100, (5, 10))])
 def test_legend_of_the_recalls_hides_no_mark(n_classes, size):
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     recalls = np.linspace(0, 1, 2 * n_classes).reshape(2, -1)
@@ -561,9 +560,18 @@ def test_legend_of_the_recalls_takes_the_columns_that_fit():
 # All displays
 
 
-@pytest.mark.parametrize("n_classes, display_labels", [(2, None), (100, None), (10, LONG_NAMES), (100, LONG_NAMES)])
-@pytest.mark.parametrize("size", [None, (5, 3.2), (14, 3.2)])
-def test_tick_labels_keep_apart(n_classes, display_labels, size):
+@pytest.mark.parametrize(
+    "size, n_classes, display_labels",
+    [
+        (None, 10, LONG_NAMES),
+        (None, 100, None),
+        ((5, 3.2), 2, None),
+        ((5, 3.2), 10, None),
+        ((5, 3.2), 100, LONG_NAMES),
+        ((14, 3.2), 100, None),
+    ],
+)
+def test_tick_labels_keep_apart(size, n_classes, display_labels):
     def axes():
         return None if size is None else plt.subplots(figsize=size, layout="constrained")[1]
 
