@@ -125,6 +125,21 @@ class LabelReport:
         Their labels; those of the places without a voter mean nothing.
     voter_shares : ndarray of shape (n_rows, n_voters), float32
         Their shares, 0 without a voter.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skdmlpl import DMLPseudoLabelClassifier
+    >>> from skdmlpl.inspection import explain_labels
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> report = explain_labels(clf, X[::5], X, rows=[30, 31], n_voters=2)
+    >>> report.to_frame()[["row", "label", "round", "voter_label"]]
+       row  label  round  voter_label
+    0   30      0      1            0
+    1   30      0      1            0
+    2   31      0      1            0
+    3   31      0      1            0
     """
 
     rows: np.ndarray
@@ -193,7 +208,7 @@ def explain_labels(
         As given to fit.
     X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
         As given to fit.
-    rows : int, array-like of int or None, default=None
+    rows : int, array-like of shape (n_rows,) of int, or None, default=None
         Numbers of the rows to explain, as in ``transduction_``: the first of `X_unlabeled` has the number ``len(X)``.
         None explains every row without a given label.
     n_neighbors : int, default=10
@@ -272,6 +287,18 @@ class SuggestedRows:
         How sure these labels are, in [0, 1].
     influence : ndarray of shape (n_rows,), float64
         Number of unlabelled rows that have the row among their nearest neighbours, weighted by their likeness to it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skdmlpl import DMLPseudoLabelClassifier
+    >>> from skdmlpl.inspection import suggest_rows
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> suggested = suggest_rows(clf, X[::5], X, n_rows=3)
+    >>> suggested.to_frame().columns.tolist()
+    ['row', 'label', 'reliability', 'influence']
+    >>> rows_to_label = X[suggested.rows - 30]  # the first 30 rows given to fit are labelled
     """
 
     rows: np.ndarray

@@ -42,12 +42,36 @@ class MetricLoss(Protocol):
 
     Every label-based loss of pytorch-metric-learning without parameters of its own fits.
 
-    Called with ``embeddings`` (b, d), float, and ``labels`` (b,), int64: rows of equal label are to be close, rows of
-    different label far apart. Returns a scalar with a gradient; a batch with nothing to compare gives 0 that still
-    belongs to the graph. Rows without a label arrive as two views that share an id no class uses.
+    Examples
+    --------
+    >>> import torch
+    >>> from skdmlpl.interfaces import MetricLoss
+    >>> def spread_within_classes(embeddings, labels):
+    ...     same = labels[:, None] == labels  # (b, b)
+    ...     return (torch.cdist(embeddings, embeddings) * same).sum() / same.sum()
+    >>> isinstance(spread_within_classes, MetricLoss)
+    True
+    >>> spread_within_classes(torch.eye(3), torch.tensor([0, 1, 1]))
+    tensor(0.5657)
     """
 
-    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor: ...
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (b, d), float
+            Embeddings of the rows.
+        labels : Tensor of shape (b,), int64
+            Rows of equal label are to be close, rows of different label far apart. Rows without a label come as two
+            views that share an id no class uses.
+
+        Returns
+        -------
+        Tensor of shape ()
+            The loss, with a gradient. A batch with nothing to compare gives 0 that still belongs to the graph.
+        """
+        ...
 
 
 class PseudoLabels(NamedTuple):
@@ -59,6 +83,14 @@ class PseudoLabels(NamedTuple):
         Class index of each row; -1 leaves the row out of this round.
     weights : ndarray of shape (n_samples,), float
         Reliability in [0, 1]: how much the row counts in training, and its rank among the rows of its class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.interfaces import PseudoLabels
+    >>> chosen = PseudoLabels(labels=np.array([1, -1, 0]), weights=np.array([0.9, 0.0, 0.4]))
+    >>> chosen.labels >= 0
+    array([ True, False,  True])
     """
 
     labels: np.ndarray
@@ -67,7 +99,20 @@ class PseudoLabels(NamedTuple):
 
 @runtime_checkable
 class Selector(Protocol):
-    """Gives labels to the unlabelled rows. A plain function of the same three arguments is a selector too."""
+    """Gives labels to the unlabelled rows. A plain function of the same three arguments is a selector too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.interfaces import PseudoLabels, Selector
+    >>> class MostProbable:
+    ...     def select(self, embeddings, y, proba):
+    ...         return PseudoLabels(proba.argmax(axis=1), proba.max(axis=1))
+    >>> isinstance(MostProbable(), Selector)
+    True
+    >>> MostProbable().select(np.eye(2), np.array([0, -1]), np.array([[0.8, 0.2], [0.3, 0.7]])).weights
+    array([0.8, 0.7])
+    """
 
     def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
         """Label all rows.
@@ -91,17 +136,60 @@ class Selector(Protocol):
 
 @runtime_checkable
 class NeighborIndex(Protocol):
-    """A nearest-neighbour index; :class:`sklearn.neighbors.NearestNeighbors` fits."""
+    """A nearest-neighbour index; :class:`sklearn.neighbors.NearestNeighbors` fits.
 
-    def fit(self, X: np.ndarray) -> object: ...
+    Examples
+    --------
+    >>> from sklearn.neighbors import NearestNeighbors
+    >>> from skdmlpl.interfaces import NeighborIndex
+    >>> isinstance(NearestNeighbors(), NeighborIndex)
+    True
+    """
+
+    def fit(self, X: np.ndarray) -> object:
+        """Take in the rows to be found.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, d), float32
+            The rows.
+
+        Returns
+        -------
+        object
+            Anything; by custom the index itself.
+        """
+        ...
 
     def kneighbors(self, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return Euclidean distances and indices, both (len(X), n_neighbors), nearest first."""
+        """Find the nearest rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, d), float32
+            Rows whose neighbours are sought.
+        n_neighbors : int
+            Neighbours of each.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float
+            Euclidean distances, nearest first.
+        indices : ndarray of shape (n_queries, n_neighbors), int
+            Numbers of the rows found, in the order given to `fit`.
+        """
         ...
 
 
 class StopReason(enum.StrEnum):
-    """Why the rounds ended."""
+    """Why the rounds ended.
+
+    Examples
+    --------
+    >>> from skdmlpl.interfaces import StopReason
+    >>> StopReason("no_unlabeled").sentence
+    'There were no unlabelled rows.'
+    """
 
     ALL_LABELED = "all_labeled"
     CALLBACK = "callback"
@@ -110,6 +198,7 @@ class StopReason(enum.StrEnum):
 
     @property
     def sentence(self) -> str:
+        """The reason in words."""
         return {
             "all_labeled": "Every unlabelled row has a pseudo-label.",
             "callback": "A callback stopped the rounds before every unlabelled row had a pseudo-label.",
@@ -135,6 +224,17 @@ class RoundRecord:
         Mean training loss of each stage's last steps; nan where the stage did not run.
     seconds : float
         Wall time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.interfaces import PseudoLabels, RoundRecord
+    >>> chosen = PseudoLabels(labels=np.array([1, -1, 1]), weights=np.array([0.9, 0.0, 0.4]))
+    >>> record = RoundRecord(
+    ...     1, chosen, prior=np.array([0.3, 0.7]), metric_loss=0.1, classification_loss=0.2, seconds=1.0
+    ... )
+    >>> record.n_pseudo_labeled, record.class_counts, round(record.mean_weight, 2)
+    (2, array([0, 2]), 0.65)
     """
 
     round: int

@@ -147,7 +147,16 @@ class PseudoLabelDisplay:
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes, in the order of `estimator.classes_`. None takes `estimator.classes_`.
 
-        include_values, cmap, line_kwargs, ax
+        include_values : bool, default=None
+            See :meth:`plot`.
+
+        cmap : str or matplotlib Colormap, default="Blues"
+            See :meth:`plot`.
+
+        line_kwargs : dict, default=None
+            See :meth:`plot`.
+
+        ax : matplotlib Axes or array-like of shape (3,) of matplotlib Axes, default=None
             See :meth:`plot`.
 
         Returns
@@ -186,7 +195,7 @@ class PseudoLabelDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array-like of 3 matplotlib Axes, default=None
+        ax : matplotlib Axes or array-like of shape (3,) of matplotlib Axes, default=None
             Three axes are drawn into: class counts, coverage, mean weight. A single one, which must belong to a grid
             of subplots, is switched off and its place divided among the three. None makes a new figure, higher for
             many classes.
@@ -397,7 +406,13 @@ class EmbeddingDisplay:
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes, in the order of `estimator.classes_`. None takes `estimator.classes_`.
 
-        cmap, scatter_kwargs, ax
+        cmap : str or matplotlib Colormap, default="viridis"
+            See :meth:`plot`.
+
+        scatter_kwargs : dict, default=None
+            See :meth:`plot`.
+
+        ax : matplotlib Axes, default=None
             See :meth:`plot`.
 
         Returns
@@ -646,7 +661,10 @@ class RecallDisplay:
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes, of `y_train` and `y` together, in sorted order. None takes the labels themselves.
 
-        line_kwargs, ax
+        line_kwargs : dict or list of n_estimators dict, default=None
+            See :meth:`plot`.
+
+        ax : matplotlib Axes, default=None
             See :meth:`plot`.
 
         Returns
@@ -698,7 +716,10 @@ class RecallDisplay:
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes, of `y_train` and `y_true` together, in sorted order. None takes the labels themselves.
 
-        line_kwargs, ax
+        line_kwargs : dict or list of n_estimators dict, default=None
+            See :meth:`plot`.
+
+        ax : matplotlib Axes, default=None
             See :meth:`plot`.
 
         Returns

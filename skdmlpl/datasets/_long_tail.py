@@ -24,6 +24,17 @@ class LongTailedSplit(NamedTuple):
         Rows whose label is to be hidden.
     test : ndarray of shape (n_classes * n_test_per_class,), int
         Held-out rows, the same number of each class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmlpl.datasets import make_long_tailed_split
+    >>> y = np.arange(60) % 2
+    >>> split = make_long_tailed_split(
+    ...     y, n_labeled=4, n_unlabeled=8, imbalance_ratio=2, n_test_per_class=5, random_state=0
+    ... )
+    >>> np.bincount(y[split.labeled]), np.bincount(y[split.unlabeled]), np.bincount(y[split.test])
+    (array([4, 2]), array([8, 4]), array([5, 5]))
     """
 
     labeled: np.ndarray
