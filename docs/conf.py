@@ -31,6 +31,7 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # the class template lists them
 
 sphinx_gallery_conf = {
@@ -52,6 +53,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdmlpl"
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+# Pages without others below them would have an empty column on the left.
+html_sidebars = {page: [] for page in ("index", "user_guide", "benchmarks", "contributing", "changelog")}
+html_static_path = ["_static"]
+html_css_files = ["columns.css"]
 
 
 def skip_foreign_members(app, what, name, obj, skip, options):
@@ -63,6 +68,13 @@ def skip_foreign_members(app, what, name, obj, skip, options):
     return skip or not callable(function) or not module.startswith("skdmlpl")
 
 
+def hide_signatures_of_what_is_not_called(app, what, name, obj, options, signature, return_annotation):
+    """Protocols are not instantiated, and enumerations by value only."""
+    if what == "class" and (getattr(obj, "_is_protocol", False) or issubclass(obj, enum.Enum)):
+        return "", None
+    return signature, return_annotation
+
+
 def append_result_tables(app, docname, source):
     """Put the tables that the benchmark scripts wrote at the end of the benchmark page."""
     if docname == "benchmarks":
@@ -72,4 +84,5 @@ def append_result_tables(app, docname, source):
 
 def setup(app):
     app.connect("autodoc-skip-member", skip_foreign_members)
+    app.connect("autodoc-process-signature", hide_signatures_of_what_is_not_called)
     app.connect("source-read", append_result_tables)
