@@ -4,13 +4,15 @@ The only module that imports names scikit-learn does not document.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skdmlpl.interfaces import PseudoLabels
 
@@ -26,6 +28,7 @@ __all__ = [
     "check_unlabeled",
     "decode_labels",
     "encode_labels",
+    "final_step",
     "take_rows",
 ]
 
@@ -249,3 +252,16 @@ def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
     if 0 in X.shape[1:]:
         raise ValueError(f"{name} must not have an empty axis. Got shape {X.shape} instead.")
     return X
+
+
+def final_step(estimator, attributes: Sequence[str], caller: str):
+    """Return the estimator, or the last one of a pipeline, if it is fitted and has the attributes."""
+    final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    check_is_fitted(final)
+    missing = [name for name in attributes if not hasattr(final, name)]
+    if missing:
+        raise TypeError(
+            f"{caller} needs an estimator with {', '.join(attributes)}, such as DMLPseudoLabelClassifier. "
+            f"Got {type(final).__name__}, which has no {', '.join(missing)}."
+        )
+    return final

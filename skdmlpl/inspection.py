@@ -13,11 +13,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from skdmlpl._rounds import softmax
 from skdmlpl._rows import Rows
 from skdmlpl._training import forward_in_batches
+from skdmlpl._validation import final_step
 from skdmlpl.interfaces import RoundRecord
 from skdmlpl.neighbors import knn_graph
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelReport", "SuggestedRows", "explain_labels", "history_frame", "suggest_rows"]
 
+# What a fit leaves of its rows and rounds.
+_RECORD = ["history_", "labeled_iter_", "transduction_", "label_distributions_", "unlabeled_prior_", "classes_"]
 # Scale of the cosines in the votes, that of NearestNeighborSelector.
 _TEMPERATURE = 0.1
 # Votes held at a time.
@@ -41,8 +43,8 @@ def history_frame(estimator: BaseEstimator, *, by_class: bool = False) -> "pd.Da
 
     Parameters
     ----------
-    estimator : DMLPseudoLabelClassifier
-        A fitted estimator.
+    estimator : DMLPseudoLabelClassifier or Pipeline
+        Fitted estimator, or a pipeline that ends with one.
     by_class : bool, default=False
         One line for each round and class, in place of one for each round.
 
@@ -58,6 +60,8 @@ def history_frame(estimator: BaseEstimator, *, by_class: bool = False) -> "pd.Da
     ------
     NotFittedError
         If the estimator is not fitted.
+    TypeError
+        If the estimator keeps no record of its rounds.
     ImportError
         If pandas is not installed.
 
@@ -71,7 +75,7 @@ def history_frame(estimator: BaseEstimator, *, by_class: bool = False) -> "pd.Da
     >>> history_frame(clf)["n_pseudo_labeled"].tolist()
     [0, 150]
     """
-    check_is_fitted(estimator, "history_")
+    estimator = final_step(estimator, ["history_", "classes_"], "history_frame")
     import pandas as pd
 
     if by_class:
@@ -202,8 +206,8 @@ def explain_labels(
 
     Parameters
     ----------
-    estimator : DMLPseudoLabelClassifier
-        A fitted estimator.
+    estimator : DMLPseudoLabelClassifier or Pipeline
+        Fitted estimator, or a pipeline that ends with one.
     X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
         As given to fit.
     X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
@@ -225,6 +229,8 @@ def explain_labels(
     ------
     NotFittedError
         If the estimator is not fitted.
+    TypeError
+        If the estimator keeps no record of its rounds.
     ValueError
         If `X` and `X_unlabeled` are not the rows given to fit, or a parameter does not fit.
 
@@ -241,7 +247,7 @@ def explain_labels(
     """
     _check_positive_integer("n_neighbors", n_neighbors, "explain_labels")
     _check_positive_integer("n_voters", n_voters, "explain_labels")
-    training_rows = _training_rows(estimator, X, X_unlabeled)
+    estimator, training_rows = _estimator_and_rows(estimator, X, X_unlabeled, "explain_labels")
     given = estimator.labeled_iter_ == 0
     rows = np.flatnonzero(~given) if rows is None else _check_row_numbers(rows, len(given))
     labeled = np.flatnonzero(given)
@@ -346,8 +352,8 @@ def suggest_rows(
 
     Parameters
     ----------
-    estimator : DMLPseudoLabelClassifier
-        A fitted estimator.
+    estimator : DMLPseudoLabelClassifier or Pipeline
+        Fitted estimator, or a pipeline that ends with one.
     X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
         As given to fit.
     X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
@@ -366,6 +372,8 @@ def suggest_rows(
     ------
     NotFittedError
         If the estimator is not fitted.
+    TypeError
+        If the estimator keeps no record of its rounds.
     ValueError
         If `X` and `X_unlabeled` are not the rows given to fit, a parameter does not fit, or fit was given no unlabelled
         rows.
@@ -389,7 +397,7 @@ def suggest_rows(
     """
     _check_positive_integer("n_rows", n_rows, "suggest_rows")
     _check_positive_integer("n_neighbors", n_neighbors, "suggest_rows")
-    training_rows = _training_rows(estimator, X, X_unlabeled)
+    estimator, training_rows = _estimator_and_rows(estimator, X, X_unlabeled, "suggest_rows")
     unlabeled = np.flatnonzero(estimator.labeled_iter_ != 0)
     if len(unlabeled) == 0:
         raise ValueError("suggest_rows needs unlabelled rows. Every row given to fit has a label.")
@@ -409,16 +417,18 @@ def suggest_rows(
     )
 
 
-def _training_rows(estimator: BaseEstimator, X, X_unlabeled) -> Rows:
-    """Return the rows given to fit, as its network wants them."""
-    _, rows = estimator._network_and_rows(X)
-    parts = rows.parts
-    if X_unlabeled is not None and len(X_unlabeled):
-        parts = [*parts, *estimator._network_and_rows(X_unlabeled)[1].parts]
-    n_rows, n_expected = sum(map(len, parts)), len(estimator.transduction_)
-    if n_rows != n_expected:
-        raise ValueError(f"X and X_unlabeled must be the {n_expected} rows given to fit. Got {n_rows} rows instead.")
-    return Rows(*parts, dtype=rows.dtype, device=rows.device)
+def _estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) -> tuple[BaseEstimator, Rows]:
+    """Return the estimator, out of its pipeline, and the rows given to fit, as its network wants them."""
+    final = final_step(estimator, _RECORD, caller)
+    given = [X] if X_unlabeled is None or len(X_unlabeled) == 0 else [X, X_unlabeled]
+    if final is not estimator and len(estimator) > 1:
+        given = [estimator[:-1].transform(part) for part in given]
+    opened = [final._network_and_rows(part)[1] for part in given]
+    rows = Rows(*(part for some in opened for part in some.parts), dtype=opened[0].dtype, device=opened[0].device)
+    n_expected = len(final.transduction_)
+    if len(rows) != n_expected:
+        raise ValueError(f"X and X_unlabeled must be the {n_expected} rows given to fit. Got {len(rows)} rows instead.")
+    return final, rows
 
 
 def _embed(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ Text gets as much room as it needs in a figure with ``layout="constrained"``. Th
 are given no axes; ``plt.subplots(layout="constrained")`` makes one for several displays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -18,7 +18,7 @@ from sklearn.metrics import recall_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
 from skdmlpl._figures import (
     DIGIT_WIDTH,
@@ -37,7 +37,7 @@ from skdmlpl._figures import (
     three_panels,
     without_aliases,
 )
-from skdmlpl._validation import encode_labels
+from skdmlpl._validation import encode_labels, final_step
 
 __all__ = ["EmbeddingDisplay", "PseudoLabelDisplay", "RecallDisplay"]
 
@@ -177,7 +177,7 @@ class PseudoLabelDisplay:
         """
         caller = f"{cls.__name__}.from_estimator"
         import_pyplot(caller)
-        final = _final_step(estimator, ("history_", "labeled_iter_", "transduction_", "classes_"), caller)
+        final = final_step(estimator, ("history_", "labeled_iter_", "transduction_", "classes_"), caller)
         n_unlabeled = len(final.history_[0].pseudo_labels.labels)
         n_pseudo_labeled = np.array([record.n_pseudo_labeled for record in final.history_])
         given = final.transduction_[final.labeled_iter_ == 0]
@@ -434,7 +434,7 @@ class EmbeddingDisplay:
         """
         caller = f"{cls.__name__}.from_estimator"
         import_pyplot(caller)
-        final = _final_step(estimator, ("labeled_iter_", "transduction_", "classes_", "transform"), caller)
+        final = final_step(estimator, ("labeled_iter_", "transduction_", "classes_", "transform"), caller)
         if y_test is not None and X_test is None:
             raise ValueError(f"{caller} needs X_test where y_test is given.")
 
@@ -830,19 +830,6 @@ class RecallDisplay:
         ax.set_ylim(len(order) - 0.5, len(order) - 0.5 - len(order) / (1 - share))
         label_classes(ax, labels, height * (1 - share))
         return self
-
-
-def _final_step(estimator, attributes: Sequence[str], caller: str):
-    """Return the estimator, or the last one of a pipeline, if it is fitted and has the attributes."""
-    final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    check_is_fitted(final)
-    missing = [name for name in attributes if not hasattr(final, name)]
-    if missing:
-        raise TypeError(
-            f"{caller} needs an estimator with {', '.join(attributes)}, such as DMLPseudoLabelClassifier. "
-            f"Got {type(final).__name__}, which has no {', '.join(missing)}."
-        )
-    return final
 
 
 def _given_labels(estimators: Iterable, caller: str) -> np.ndarray:

@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skdmlpl import DMLPseudoLabelClassifier
@@ -312,3 +315,27 @@ def test_suggestions_need_unlabelled_rows():
     with pytest.raises(ValueError, match="suggest_rows needs unlabelled rows"):
         suggest_rows(model, X)
     assert explain_labels(model, X, rows=[3]).rounds.tolist() == [0]
+
+
+# ----------------------------------------------------------------------------------------------------------- pipelines
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_pipeline_stands_for_its_last_step(steps):
+    everything = np.concatenate([X, U])
+    marked = np.concatenate([Y, np.full(N_UNLABELED, -1)])
+    scalers = [StandardScaler() for _ in range(steps)]
+    pipeline = make_pipeline(*scalers, classifier(n_steps=5)).fit(everything, marked)
+    seen_by_classifier = StandardScaler().fit_transform(everything) if steps else everything
+    for function in (explain_labels, suggest_rows):
+        found, expected = function(pipeline, everything), function(pipeline[-1], seen_by_classifier)
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(getattr(found, name), values)
+    pd.testing.assert_frame_equal(history_frame(pipeline), history_frame(pipeline[-1]))
+
+
+def test_estimators_without_a_record_are_refused():
+    other = LogisticRegression().fit(X, Y)
+    for call in (history_frame, lambda model: explain_labels(model, X), lambda model: suggest_rows(model, X)):
+        with pytest.raises(TypeError, match=r"needs an estimator with history_, .* Got LogisticRegression"):
+            call(other)

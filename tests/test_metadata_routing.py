@@ -7,9 +7,10 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -52,6 +53,11 @@ def routing():
         yield
 
 
+def halving_search(ours):
+    resources = {"resource": "n_steps", "min_resources": 1, "max_resources": 3}
+    return HalvingGridSearchCV(ours, {"margin": [0.1, 0.2]}, cv=LabeledStratifiedKFold(2), factor=2, **resources)
+
+
 META = {  # a meta-estimator around ours, and the number of its fits
     "calibrated": (lambda ours: CalibratedClassifierCV(ours, cv=2), 2),
     "calibrated, one model": (lambda ours: CalibratedClassifierCV(ours, cv=2, ensemble=False), 3),
@@ -60,6 +66,7 @@ META = {  # a meta-estimator around ours, and the number of its fits
     "bagging of columns": (lambda ours: BaggingClassifier(ours, 2, bootstrap=False, max_samples=0.9), 2),
     "voting": (lambda ours: VotingClassifier([("ours", ours), ("linear", LogisticRegression())], voting="soft"), 1),
     "grid search": (lambda ours: GridSearchCV(ours, {"margin": [0.1, 0.2]}, cv=LabeledStratifiedKFold(2)), 5),
+    "halving search": (halving_search, 7),  # both settings, then the better one, on two folds; and all rows
 }
 
 
