@@ -16,7 +16,7 @@ from skdmlpl._rows import Rows
 from skdmlpl._runtime import isolated_torch, resolve_device
 from skdmlpl._training import Budget, classify_in_batches, optimize
 from skdmlpl.augmentations import StrongImageAugmentation, WeakImageAugmentation
-from skdmlpl.backbones import small_resnet
+from skdmlpl.backbones import small_convnet
 from skdmlpl.samplers import weighted_sampler
 
 # Of the labels-only baseline, as in our own classification loss.
@@ -53,7 +53,7 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
     adjust : bool, default=False
         Whether the loss of labelled images is adjusted by the logarithms of their class frequencies, Menon et al.
         (2021), arXiv 2007.07314.
-    backbone : callable, default=small_resnet
+    backbone : callable, default=small_convnet
     batch_size : int, default=64
         Labelled images a step.
     learning_rate, weight_decay : float, default=2e-3, 0.05
@@ -66,7 +66,7 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
         n_steps,
         *,
         adjust=False,
-        backbone=small_resnet,
+        backbone=small_convnet,
         batch_size=64,
         learning_rate=2e-3,
         weight_decay=0.05,

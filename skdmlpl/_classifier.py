@@ -59,7 +59,7 @@ class DMLPseudoLabelClassifier(
     backbone : torch.nn.Module, callable or None, default=None
         The network without its classification head: a module (which is copied, not trained in place) or a function of
         the shape of a row that returns one. It maps (batch, \*row_shape) to (batch, d). None takes
-        :func:`skdmlpl.backbones.mlp` for tables and :func:`skdmlpl.backbones.small_resnet` for images.
+        :func:`skdmlpl.backbones.mlp` for tables and :func:`skdmlpl.backbones.small_convnet` for images.
 
     metric_loss : callable or None, default=None
         Function of embeddings (b, d) and labels (b,) that returns a scalar; every label-based loss of

