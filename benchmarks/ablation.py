@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.data import DISTRIBUTIONS, PROBLEMS, load
 from benchmarks.features import RESULTS, environment, mean_std, write
 from benchmarks.scores import balanced_accuracy, class_recalls, geometric_mean
-from skdmlpl import DMLPseudoLabelClassifier, _objectives, _rounds, selectors
+from skdmlpl import DMLPseudoLabelClassifier, _objectives, _rounds, _training, selectors
 from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
@@ -60,12 +60,12 @@ VARIANTS = {
     "no mixup": Variant(patches=((_objectives, "_MIXUP_ALPHA", 1e-3),)),
     "no label smoothing": Variant(patches=((_objectives, "_SMOOTHING", 0.0),)),
     "no favour for given labels": Variant(patches=((_rounds, "_GIVEN_SHARE", 0.0),)),
-    "no mean of the rounds' networks": Variant(
-        patches=((_rounds, "WeightAverage", lambda network, memory: _WeightAverage(network, memory=1.0)),)
+    "no mean of the weights": Variant(
+        patches=((_training, "WeightAverage", lambda network, memory: _WeightAverage(network, memory=1.0)),)
     ),
     "one round": Variant({"max_rounds": 1}),
 }
-_WeightAverage = _rounds.WeightAverage
+_WeightAverage = _training.WeightAverage
 
 
 def run(variant: Variant, dataset: str, distribution: str, seed: int) -> dict[str, float]:

@@ -88,9 +88,10 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
     images = torch.randn(16, 3, 5, 5)
     target = (images.mean((1, 2, 3)) > 0).long()
     network = build_network(backbone, images[:2], n_classes=2)
-    full = network(images)
+    full = network.eval()(images)
 
-    monkeypatch.setattr(_network, "mixed_precision", lambda batch, training: torch.autocast("cpu", dtype=torch.bfloat16))
+    lower_precision = torch.autocast("cpu", dtype=torch.bfloat16)
+    monkeypatch.setattr(_network, "mixed_precision", lambda batch, training: lower_precision)
     inside.clear()
     for lower, exact in zip(network(images), full, strict=True):
         assert lower.dtype == torch.float32
