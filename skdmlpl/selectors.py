@@ -180,7 +180,7 @@ class NearestNeighborSelector(BaseEstimator):
     def _log_votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Return the logarithm of one class's vote on every row, (n_samples,)."""
         k = min(self.n_neighbors, len(centers))
-        cosines = torch.from_numpy(unit) @ torch.from_numpy(centers).T
+        cosines = torch.from_numpy(unit @ centers.T)
         nearest = cosines.topk(k, dim=1).values
         return ((nearest / self.temperature).logsumexp(dim=1) - math.log(k)).numpy()
 
