@@ -43,8 +43,9 @@ def test_exact_agrees_with_naive_search(block_size, k):
 
 @pytest.mark.parametrize("block_size", [1, 10, 700, 2**22])
 @pytest.mark.parametrize("k", [1, 7, 101])
-def test_exact_agrees_with_naive_search_among_the_points_themselves(block_size, k):
-    points = clusters(101)
+@pytest.mark.parametrize("n_features", [3, neighbors._MIN_SHARED])
+def test_exact_agrees_with_naive_search_among_the_points_themselves(block_size, k, n_features):
+    points = clusters(101, n_features)
     distances, indices = ExactNeighbors(block_size).fit(points).kneighbors(points, k)
     expected_distances, expected_indices = naive(points, points, k)
     np.testing.assert_array_equal(indices, expected_indices)
@@ -82,10 +83,12 @@ def test_exact_far_from_the_origin(dtype):
     np.testing.assert_array_equal(distances[:, 0], 0)
 
 
-def test_exact_inside_tight_clusters_far_apart():
+@pytest.mark.parametrize("n_features", [8, neighbors._MIN_SHARED])
+def test_exact_inside_tight_clusters_far_apart(n_features):
     # Here |a|^2 + |b|^2 - 2ab in float32 has no correct digit left, and centring does not help.
     rng = np.random.default_rng(0)
-    points = np.repeat([[3000.0] * 8, [-3000.0] * 8], 200, axis=0) + rng.normal(size=(400, 8))
+    points = np.repeat([[3000.0] * n_features, [-3000.0] * n_features], 200, axis=0)
+    points += rng.normal(size=points.shape)
     points = points.astype(np.float32)
     distances, indices = ExactNeighbors().fit(points).kneighbors(points, 5)
     expected_distances, _ = naive(points, points, 5)
