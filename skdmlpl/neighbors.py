@@ -40,7 +40,8 @@ class ExactNeighbors(BaseEstimator):
     Parameters
     ----------
     block_size : int, default=4_194_304
-        Number of distances held at a time; the default takes 16 MB. A block has at least one row of distances.
+        Number of distances held at a time; the default takes 16 MB, and twice as much where rows of many columns are
+        searched among themselves. A block holds at least one distance there, one row of distances otherwise.
 
     Attributes
     ----------
