@@ -119,7 +119,7 @@ def augmentation_rates(size: int = 32, batch_size: int = 128, seconds: float = 2
 def memory(problem: ImageProblem, batch_size: int = 256) -> dict[str, float]:
     """MiB at the peak above the data, in a few steps of all rounds: more steps need no more."""
     model = DMLPseudoLabelClassifier(n_steps=4, batch_size=batch_size, random_state=0)
-    _, peak = timed(lambda: model.fit(problem.X, problem.y))
+    peak = timed(lambda: model.fit(problem.X, problem.y)).peak_mib
     return {"peak_mib": peak, "data_mib": problem.X.nbytes / 2**20}
 
 

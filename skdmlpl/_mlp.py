@@ -141,8 +141,8 @@ class _StandardizedTable(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         standardized = (rows.to(self.mean.dtype) - self.mean) * self.scale
-        squashed = standardized / (1 + (standardized / _CLIP).square()).sqrt()
-        return self.network(squashed.to(next(self.network.parameters()).dtype))
+        standardized = standardized.to(next(self.network.parameters()).dtype)
+        return self.network(standardized / (1 + (standardized / _CLIP).square()).sqrt())
 
 
 class _PeriodicEmbedding(nn.Module):

@@ -3,6 +3,7 @@
 Both indexes follow :class:`skdmlpl.interfaces.NeighborIndex`, as does :class:`sklearn.neighbors.NearestNeighbors`.
 """
 
+import math
 import warnings
 from numbers import Integral
 
@@ -22,6 +23,11 @@ __all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph
 _MAX_EXACT = 50_000
 # So few rows are compared in milliseconds; an approximate index of them would only be compiled.
 _MIN_APPROXIMATE = 1_000
+# From so many columns on, multiplying each pair of rows once and not twice saves more than the smaller blocks cost:
+# half of the time at 1,400 columns, nothing at 200.
+_MIN_SHARED = 256
+# Numbers that differences are taken of at a time: 1 MB of them stays in the cache, which halves the time.
+_RANK_SIZE = 2**18
 
 
 class ExactNeighbors(BaseEstimator):
@@ -34,7 +40,8 @@ class ExactNeighbors(BaseEstimator):
     Parameters
     ----------
     block_size : int, default=4_194_304
-        Number of distances held at a time; the default takes 16 MB. A block has at least one row of distances.
+        Number of distances held at a time; the default takes 16 MB, and twice as much where rows of many columns are
+        searched among themselves. A block holds at least one distance there, one row of distances otherwise.
 
     Attributes
     ----------
@@ -117,6 +124,8 @@ class ExactNeighbors(BaseEstimator):
 
     def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         points = torch.from_numpy(self.points_)
+        if torch.equal(queries, points):
+            queries = points  # gives the memory of the queries back
         distances, indices, sure = self._search(queries, points, k)
         if not sure.all():
             exact, indices[~sure], _ = self._search(queries[~sure].double(), points.double(), k)
@@ -125,17 +134,15 @@ class ExactNeighbors(BaseEstimator):
 
     def _search(self, queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, ...]:
         """Return distances (m, k), indices (m, k) and whether rounding cannot have hidden a nearer point (m,)."""
-        (n, d), n_candidates = points.shape, min(2 * k, len(points))
-        # |p|^2 + |q|^2 - 2 p.q is off by at most this share of |p|^2 + |q|^2; less that share it is a lower bound.
-        rounding = (d + 4) * torch.finfo(points.dtype).eps / 2
-        norms = (1 - rounding) * points.square().sum(dim=1)
-        found = []
-        for block in queries.split(max(1, self.block_size // n)):
-            bounds, candidates = torch.addmm(norms, block, points.T, alpha=-2).topk(n_candidates, largest=False)
-            distances, indices = _rank(block, points, candidates, k, self.block_size)
-            unseen = bounds[:, -1] + (1 - rounding) * block.square().sum(dim=1)  # all other points are at least so far
-            found.append((distances, indices, (distances[:, -1].square() <= unseen) | (n_candidates == n)))
-        return tuple(torch.cat(part) for part in zip(*found, strict=True))
+        n_candidates = min(2 * k, len(points))
+        if queries is points and points.shape[1] >= _MIN_SHARED:
+            bounds, candidates = _candidates_of_all(points, n_candidates, self.block_size)
+        else:
+            bounds, candidates = _candidates(queries, points, n_candidates, self.block_size)
+        distances, indices = _rank(queries, points, candidates, k, self.block_size)
+        # All other points are at least as far as the last bound says.
+        sure = (distances[:, -1].square() <= bounds[:, -1]) | (n_candidates == len(points))
+        return distances, indices, sure
 
     def _queries(self, X: np.ndarray, n_neighbors: int) -> Tensor:
         check_is_fitted(self)
@@ -253,11 +260,12 @@ class ApproximateNeighbors(BaseEstimator):
         if len(points) <= max(_MIN_APPROXIMATE, width) or not torch.equal(queries, points):
             distances, indices = self.exact_._nearest(queries, n_neighbors)
         else:
+            del queries  # they are the points, and as large
             candidates = _descend(points, width, self.seed_)
-            distances, indices = _rank(queries, points, candidates, n_neighbors, self.exact_.block_size)
             failed = (candidates < 0).any(dim=1)
+            distances, indices = _rank(points, points, candidates.clamp_(min=0), n_neighbors, self.exact_.block_size)
             if failed.any():
-                distances[failed], indices[failed] = self.exact_._nearest(queries[failed], n_neighbors)
+                distances[failed], indices[failed] = self.exact_._nearest(points[failed], n_neighbors)
         return distances.numpy(), indices.numpy()
 
 
@@ -351,15 +359,86 @@ def _descend(points: Tensor, k: int, seed: int) -> Tensor:
     return torch.from_numpy(index.neighbor_graph[0]).long()
 
 
+def _candidates(queries: Tensor, points: Tensor, c: int, block_size: int) -> tuple[Tensor, Tensor]:
+    """Return the lowest bounds (m, c) on the squared distances of the points from each query, and whose they are."""
+    norms, query_norms = _lowered_norms(points), _lowered_norms(queries)
+    size = max(1, block_size // len(points))
+    memory = _Memory(points)
+    found = [
+        _bounds(block, points, block_norms, norms, memory).topk(c, largest=False)
+        for block, block_norms in zip(queries.split(size), query_norms.split(size), strict=True)
+    ]
+    return tuple(torch.cat(part) for part in zip(*found, strict=True))
+
+
+def _candidates_of_all(points: Tensor, c: int, block_size: int) -> tuple[Tensor, Tensor]:
+    """Return what ``_candidates`` does where the points are the queries: half the work, as each pair counts for both.
+
+    Square tiles, because the lowest of a long row or column are found faster, number by number, than of a short one.
+    """
+    side = math.isqrt(block_size)
+    blocks, norms = points.split(side), _lowered_norms(points).split(side)
+    memory, turned = _Memory(points), _Memory(points)
+    kept = [(block.new_empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)) for block in blocks]
+    for i in range(len(blocks)):
+        for j in range(i, len(blocks)):
+            tile = _bounds(blocks[i], blocks[j], norms[i], norms[j], memory)
+            kept[i] = _merge(kept[i], tile, j * side, c)
+            if j > i:
+                kept[j] = _merge(kept[j], turned.take(*tile.T.shape).copy_(tile.T), i * side, c)
+    return tuple(torch.cat(part) for part in zip(*kept, strict=True))
+
+
+def _merge(kept: tuple[Tensor, Tensor], bounds: Tensor, offset: int, c: int) -> tuple[Tensor, Tensor]:
+    """Return the ``c`` lowest of the kept bounds and of new ones (b, t), of the points from ``offset`` on."""
+    bounds, position = bounds.topk(min(c, bounds.shape[1]), largest=False)
+    bounds, points = torch.cat([kept[0], bounds], dim=1), torch.cat([kept[1], position + offset], dim=1)
+    bounds, position = bounds.topk(min(c, bounds.shape[1]), largest=False)
+    return bounds, points.gather(1, position)
+
+
+def _lowered_norms(points: Tensor) -> Tensor:
+    """Return the squared lengths (n,) of points, less what rounding can add to a squared distance made of them."""
+    # |p|^2 + |q|^2 - 2 p.q is off by at most this share of |p|^2 + |q|^2; less that share it is a lower bound.
+    rounding = (points.shape[1] + 4) * torch.finfo(points.dtype).eps / 2
+    return (1 - rounding) * torch.einsum("ij,ij->i", points, points)  # squares would need as much memory again
+
+
+def _bounds(queries: Tensor, points: Tensor, query_norms: Tensor, norms: Tensor, memory: "_Memory") -> Tensor:
+    """Return numbers (m, n) that the squared distances of queries and points do not fall below."""
+    out = memory.take(len(queries), len(points))
+    return torch.addmm(norms, queries, points.T, alpha=-2, out=out).add_(query_norms[:, None])
+
+
 def _rank(queries: Tensor, points: Tensor, candidates: Tensor, k: int, block_size: int) -> tuple[Tensor, Tensor]:
     """Return distances and indices (m, k) of the nearest of the candidates (m, c), from exact differences."""
     ranked = []
-    rows = max(1, block_size // (candidates.shape[1] * points.shape[1]))
+    memory = _Memory(points)
+    rows = max(1, min(block_size, _RANK_SIZE) // (candidates.shape[1] * points.shape[1]))
     for block, chosen in zip(queries.split(rows), candidates.split(rows), strict=True):
-        distances = torch.linalg.vector_norm(points[chosen] - block[:, None], dim=2)
-        distances, order = distances.topk(k, largest=False)
+        near = torch.index_select(points, 0, chosen.flatten(), out=memory.take(chosen.numel(), points.shape[1]))
+        difference = near.view(*chosen.shape, points.shape[1]).sub_(block[:, None])
+        distances, order = torch.linalg.vector_norm(difference, dim=2).topk(k, largest=False)
         ranked.append((distances, chosen.gather(1, order)))
     return tuple(torch.cat(part) for part in zip(*ranked, strict=True))
+
+
+class _Memory:
+    """Memory for one array after another.
+
+    The C library may hand large arrays back to the system when they are freed, and get the next one page by page, which
+    can take longer than what is done with it.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._numbers = like.new_empty(0)
+
+    def take(self, n_rows: int, n_columns: int) -> Tensor:
+        """Return an array of any numbers, in the place of the one before."""
+        size = n_rows * n_columns
+        if size > len(self._numbers):
+            self._numbers = self._numbers.new_empty(size)
+        return self._numbers[:size].view(n_rows, n_columns)
 
 
 def _check_positive_integer(name: str, value: object, owner: str) -> None:

@@ -89,7 +89,9 @@ class GraphPropagationSelector(BaseEstimator):
         start = _class_normalized_labels(y, proba.shape[1])
         mass = start
         for _ in range(self.n_iter):
-            mass = self.alpha * (graph @ mass) + start
+            mass = graph @ mass
+            mass *= self.alpha
+            mass += start
         return _label_by(_shares(mass) * proba)
 
     def _graph(self, unit: np.ndarray) -> sp.csr_array:
@@ -99,13 +101,15 @@ class GraphPropagationSelector(BaseEstimator):
         cosines = 1 - distances**2 / 2
         cosines[~unit.any(axis=1)] = 0  # a zero row has no direction
         weights = np.maximum(cosines, 0) ** 3
-        rows = np.repeat(np.arange(n, dtype=neighbors.dtype), neighbors.shape[1])
-        adjacency = sp.coo_array((weights.ravel(), (rows, neighbors.ravel())), shape=(n, n)).tocsr()
-        adjacency = adjacency + adjacency.T
+        starts = np.arange(0, neighbors.size + 1, max(1, neighbors.shape[1]))
+        adjacency = sp.csr_array((weights.ravel(), neighbors.ravel(), starts), shape=(n, n))
+        adjacency = (adjacency + adjacency.T).tocsr()
         degree = np.asarray(adjacency.sum(axis=1)).ravel()
         # A row without a neighbour on its side of the sphere stays alone, with no mass but its own.
         inverse = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-        return (sp.diags_array(inverse) @ adjacency @ sp.diags_array(inverse)).tocsr()
+        adjacency.data *= np.repeat(inverse, np.diff(adjacency.indptr))
+        adjacency.data *= inverse[adjacency.indices]
+        return adjacency
 
 
 class NearestNeighborSelector(BaseEstimator):
@@ -176,7 +180,7 @@ class NearestNeighborSelector(BaseEstimator):
     def _log_votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Return the logarithm of one class's vote on every row, (n_samples,)."""
         k = min(self.n_neighbors, len(centers))
-        cosines = torch.from_numpy(unit) @ torch.from_numpy(centers).T
+        cosines = torch.from_numpy(unit @ centers.T)
         nearest = cosines.topk(k, dim=1).values
         return ((nearest / self.temperature).logsumexp(dim=1) - math.log(k)).numpy()
 
@@ -224,6 +228,8 @@ def _class_normalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1, float32; a zero row stays."""
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    """Return the rows scaled to length 1, float32; a zero row stays, and so do rows that have that length."""
+    length = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))[:, None]  # without an array of the squares
+    if embeddings.dtype == np.float32 and np.allclose(length, 1, rtol=0, atol=1e-6):
+        return embeddings  # those of the package's network: they are large, and need no copy
     return np.divide(embeddings, length, out=np.zeros_like(embeddings), where=length > 0).astype(np.float32, copy=False)

@@ -23,7 +23,7 @@ MODULES = sorted(FILES)
 
 CONCRETE_PARTS = {"backbones", "_mlp", "losses", "selectors", "augmentations", "neighbors"}
 PARTS = CONCRETE_PARTS | {"samplers"}
-METHOD = {"_rounds", "_objectives", "_training", "_network", "_rows", "_prior"}
+METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
 # ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide; density needs neighbours.
 USED_BY = {
     "_parts": {"_mlp", "backbones", "losses", "selectors", "augmentations"},
