@@ -51,7 +51,13 @@ class EmbeddingNetwork(nn.Module):
         if hasattr(self.backbone, "adapt"):
             self.backbone.adapt(rows.batches())
         sample = rows[np.linspace(0, len(rows) - 1, min(_N_SAMPLE, len(rows)), dtype=np.int64)]
-        features = self.backbone.eval()(sample).to(self.center.dtype)
+        # As training will see them: batch norms that are new have no statistics of their own yet, and what they let through
+        # without may be a thousandth of what they make of a batch. A copy, as looking would change them.
+        backbone = copy.deepcopy(self.backbone).eval()
+        for module in backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train()
+        features = backbone(sample).to(self.center.dtype)
         self.center.copy_(features.mean(dim=0))
         length = (features - self.center).norm(dim=1).mean()
         # Features that do not vary, say of a single row, have no scale to learn.

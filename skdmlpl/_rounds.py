@@ -78,6 +78,7 @@ def pseudo_label_rounds(
             embeddings, logits = forward_in_batches(network, rows)
             prior = estimate_prior(softmax(logits[~given]))
             proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
+            del embeddings, logits  # large, and of no use in training
             labels, weights = admit(proposed, y, share=number / n_rounds)
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
         objectives = [

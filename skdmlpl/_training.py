@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from skdmlpl._objectives import Objective
+from skdmlpl._optimizer import AdamW
 from skdmlpl._rows import Rows
 
 __all__ = [
@@ -55,7 +56,7 @@ class Training:
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": budget.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self._optimizer = torch.optim.AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
+        self._optimizer = AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
         self._average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
 
     def run(self, objectives: Sequence[Objective], n_steps: int) -> list[float]:
