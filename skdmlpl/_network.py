@@ -51,8 +51,8 @@ class EmbeddingNetwork(nn.Module):
         if hasattr(self.backbone, "adapt"):
             self.backbone.adapt(rows.batches())
         sample = rows[np.linspace(0, len(rows) - 1, min(_N_SAMPLE, len(rows)), dtype=np.int64)]
-        # As training will see them: batch norms that are new have no statistics of their own yet, and what they let through
-        # without may be a thousandth of what they make of a batch. A copy, as looking would change them.
+        # As training will see them: new batch norms have no statistics of their own yet, and what they let through may
+        # be a thousandth of what they make of a batch. On a copy, as looking would change them.
         backbone = copy.deepcopy(self.backbone).eval()
         for module in backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

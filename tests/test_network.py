@@ -110,14 +110,14 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
 def test_features_are_scaled_as_training_sees_them():
     """A new batch norm divides by 1 until it has seen batches; here that would be off by a factor of 1,000."""
     linear = nn.Linear(4, 6)
-    with torch.no_grad():
-        linear.weight.mul_(1e-3)
+    linear.weight.data.mul_(1e-3)
     network = build_network(nn.Sequential(linear, nn.BatchNorm1d(6)), EXAMPLE, n_classes=3)
     rows = torch.randn(200, 4)
     before = copy.deepcopy(network.backbone.state_dict())
     network.adapt(Rows(rows.numpy()))
     assert all(torch.equal(value, before[name]) for name, value in network.backbone.state_dict().items())
-    features = (network.train().backbone(rows) - network.center) * network.scale
+    with torch.no_grad():
+        features = (network.train().backbone(rows) - network.center) * network.scale
     assert features.mean(dim=0).abs().max() < 0.05
     assert features.norm(dim=1).mean() == pytest.approx(1, abs=0.05)
 
