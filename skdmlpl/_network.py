@@ -60,8 +60,8 @@ class EmbeddingNetwork(nn.Module):
         features = backbone(sample).to(self.center.dtype)
         self.center.copy_(features.mean(dim=0))
         length = (features - self.center).norm(dim=1).mean()
-        # Features that do not vary, say of a single row, have no scale to learn.
-        if length > 0 and length.isfinite():
+        # Features that do not vary but for rounding, say of a single row, have no scale to learn.
+        if length > 1e-5 * features.norm(dim=1).mean() and length.isfinite():
             self.scale.copy_(1 / length)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:

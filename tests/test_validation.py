@@ -244,7 +244,7 @@ BAD_PARTS = {
     "loss float": ({"metric_loss": lambda e, y: 0.5}, TypeError, [LOSS_MUST, "scalar", "Got float"]),
     "loss NaN": (
         {"metric_loss": lambda e, y: e.sum() * np.nan}, ValueError,
-        ["'metric_loss'", "nan at step 1 of 5", "Try a lower 'learning_rate'"],
+        ["'metric_loss'", "nan at step 1 of 9", "Try a lower 'learning_rate'"],
     ),
     "selector class": ({"selector": ConfidenceSelector}, TypeError, [SELECTOR_MUST, "ConfidenceSelector", "instance"]),
     "selector None": ({"selector": lambda *a: None}, TypeError, [SELECTOR_MUST, "two arrays", "Got NoneType"]),
@@ -267,7 +267,7 @@ def test_a_loss_that_becomes_nan_stops_the_fit_at_once():
         calls.append(1)
         return embeddings.sum() * (np.nan if len(calls) == 3 else 1.0)
 
-    words = ["'metric_loss'", "nan at step 3 of 5", "Try a lower 'learning_rate'", "0.002"]
+    words = ["'metric_loss'", "nan at step 3 of 9", "Try a lower 'learning_rate'", "0.002"]
     expect(ValueError, words, classifier(metric_loss=loss).fit, X, Y, U)
     assert len(calls) == 3
 
