@@ -99,7 +99,8 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
                 log_prior=prior.log() if self.adjust else torch.zeros_like(prior),
                 generator=torch.Generator().manual_seed(self.random_state),
             )
-            objective = Objective(f"loss of {type(self).__name__}", 1.0, self._loss(task))
+            draw = self._loss(task)
+            objective = Objective((f"loss of {type(self).__name__}",), (1.0,), lambda: (draw(),))
             optimize(network, [objective], Budget(self.n_steps, self.learning_rate, self.weight_decay))
         self.network_ = network
         return self

@@ -105,10 +105,10 @@ class DMLPseudoLabelClassifier(
         Decoupled weight decay. More of it resists overfitting and slows learning. None takes 1 for tables, 3
         for those of 50 columns or more, and 0.05 for images and for a `backbone` of your own.
 
-    metric_weight : float or None, default=None
+    metric_weight : float, default=0.05
         Weight of the metric loss against the classification loss; 0 leaves deep metric learning out. A high weight
         makes the classes compact, which pays where the network has an embedding to learn, and overfits where the rows
-        are embeddings already. None takes 0.05 for tables and 0.3 for images.
+        are embeddings already.
 
     device : str, torch.device or None, default=None
         Where to train and predict. None takes a CUDA device if there is one, else the CPU. A saved estimator is loaded
@@ -189,7 +189,7 @@ class DMLPseudoLabelClassifier(
         "batch_size": [Interval(Integral, 4, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
-        "metric_weight": [Interval(Real, 0, None, closed="left"), None],
+        "metric_weight": [Interval(Real, 0, None, closed="left")],
         "device": [str, torch.device, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -209,7 +209,7 @@ class DMLPseudoLabelClassifier(
         batch_size=128,
         learning_rate=2e-3,
         weight_decay=None,
-        metric_weight=None,
+        metric_weight=0.05,
         device=None,
         random_state=None,
         verbose=0,
@@ -399,14 +399,13 @@ class DMLPseudoLabelClassifier(
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
             steps, weight_decay = (100, 400), 3.0
         n_steps = int(np.clip(2 * n_labeled, *steps))
-        metric_weight = 0.3 if images else 0.05
         return Plan(
             max_rounds=self.max_rounds,
             n_steps=n_steps if self.n_steps is None else self.n_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
-            metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
+            metric_weight=self.metric_weight,
         )
 
     def __getstate__(self):

@@ -14,16 +14,19 @@ from skdmlpl.samplers import class_balanced_weights, weighted_sampler
 
 __all__ = ["Objective", "classification_objective", "metric_objective"]
 
+# Names for messages.
+_CLASSIFICATION = "classification loss"
+_METRIC = "'metric_loss'"
 _SMOOTHING = 0.1
 _MIXUP_ALPHA = 0.2
 
 
 class Objective(NamedTuple):
-    """A loss of fresh random rows: ``draw()`` returns a scalar, ``name`` says whose it is, ``weight`` how it counts."""
+    """Losses of fresh random rows: ``draw()`` returns a scalar for each of the names, which count by the weights."""
 
-    name: str
-    weight: float
-    draw: Callable[[], Tensor]
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    draw: Callable[[], tuple[Tensor, ...]]
 
 
 def classification_objective(
@@ -35,6 +38,8 @@ def classification_objective(
     *,
     batch_size: int,
     augment: Augmentation | None,
+    metric_loss: MetricLoss | None = None,
+    metric_weight: float = 0.0,
     generator: torch.Generator,
 ) -> Objective:
     """Cross-entropy of mixed rows, adjusted by how frequent each class is among the rows drawn.
@@ -43,6 +48,9 @@ def classification_objective(
     only, so that the network learns what a row would be if all classes were equally frequent [2]_. Targets are smoothed
     towards the same frequencies: smoothing towards equal ones would contradict the adjustment, and push every doubtful
     row into the rare classes.
+
+    A ``metric_loss`` shares the pass through the network: it compares the embeddings of the same mixed rows, each under
+    the label of the row that makes up most of it.
 
     References
     ----------
@@ -58,7 +66,7 @@ def classification_objective(
     # Beta(a, a) from two exponentiated uniforms would need rejection; numpy's generator is seeded from ours instead.
     beta = np.random.default_rng(_seed_from(generator))
 
-    def draw() -> Tensor:
+    def draw() -> tuple[Tensor, ...]:
         index = draw_index()
         batch, target = rows[index], F.one_hot(classes[index], n_classes).float().to(rows.device)
         if augment is not None:
@@ -69,10 +77,15 @@ def classification_objective(
         batch = _mix(batch, batch[partner], share)
         target = _mix(target, target[partner], share)
         target = (1 - _SMOOTHING) * target + _SMOOTHING * frequency
-        _, logits = network(batch)
-        return -(target * (logits + adjustment).log_softmax(dim=1)).sum(dim=1).mean()
+        embeddings, logits = network(batch)
+        loss = -(target * (logits + adjustment).log_softmax(dim=1)).sum(dim=1).mean()
+        if metric_loss is None:
+            return (loss,)
+        return loss, _checked(metric_loss(embeddings, classes[index].to(rows.device)))
 
-    return Objective("classification loss", 1.0, draw)
+    if metric_loss is None:
+        return Objective((_CLASSIFICATION,), (1.0,), draw)
+    return Objective((_CLASSIFICATION, _METRIC), (1.0, metric_weight), draw)
 
 
 def metric_objective(
@@ -104,16 +117,14 @@ def metric_objective(
     classes = torch.from_numpy(labels)
     ids = torch.arange(n_classes, n_classes + n_ids)
 
-    def draw() -> Tensor:
+    def draw() -> tuple[Tensor, ...]:
         index = draw_labeled()
         views = unlabeled[torch.randint(max(1, len(unlabeled)), (n_ids,), generator=generator).numpy()]
         batch = augment(rows[np.concatenate([index, views, views])], generator)
         embeddings, _ = network(batch)
-        loss = metric_loss(embeddings, torch.cat([classes[index], ids, ids]).to(rows.device))
-        _check_scalar(loss)
-        return loss
+        return (_checked(metric_loss(embeddings, torch.cat([classes[index], ids, ids]).to(rows.device))),)
 
-    return Objective("'metric_loss'", weight, draw)
+    return Objective((_METRIC,), (weight,), draw)
 
 
 def _adjustment(frequency: Tensor) -> Tensor:
@@ -130,10 +141,11 @@ def _seed_from(generator: torch.Generator) -> int:
     return int(torch.randint(2**63 - 1, (), generator=generator))
 
 
-def _check_scalar(loss: object) -> None:
+def _checked(loss: object) -> Tensor:
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(
             "The 'metric_loss' parameter of DMLPseudoLabelClassifier must map embeddings (b, d) and labels (b,) to a "
             f"scalar tensor. Got {got} instead."
         )
+    return loss

@@ -81,6 +81,8 @@ def pseudo_label_rounds(
             del embeddings, logits  # large, and of no use in training
             labels, weights = admit(proposed, y, share=number / n_rounds)
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
+        # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
+        share_rows = augment_classification and plan.metric_weight > 0
         objectives = [
             classification_objective(
                 network,
@@ -90,10 +92,12 @@ def pseudo_label_rounds(
                 n_classes,
                 batch_size=batch_size,
                 augment=augment if augment_classification else None,
+                metric_loss=metric_loss if share_rows else None,
+                metric_weight=plan.metric_weight,
                 generator=generator,
             )
         ]
-        if plan.metric_weight > 0:
+        if plan.metric_weight > 0 and not share_rows:
             objectives.append(
                 metric_objective(
                     network,

@@ -65,7 +65,7 @@ class Training:
         Returns
         -------
         list of float
-            Mean of each objective over the last of these steps.
+            Mean of each loss of the objectives over the last of these steps.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class Training:
             At the first loss that is not finite; the message names the objective.
         """
         n_reported = max(1, round(_REPORTED_SHARE * n_steps))
-        reported = [0.0] * len(objectives)
+        reported = [0.0 for objective in objectives for _ in objective.names]
         self._network.train()
         self._average.exchange()
         for remaining in range(n_steps - 1, -1, -1):
@@ -92,15 +92,17 @@ class Training:
         self._optimizer.zero_grad()
         values = []
         for objective in objectives:
-            loss = objective.draw()
-            values.append(loss.item())
-            if not math.isfinite(values[-1]):
-                raise ValueError(
-                    f"The {objective.name} became {values[-1]} at step {self._step} of {budget.n_steps}. Try a lower "
-                    f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
-                )
-            if loss.requires_grad:  # not where a metric loss looks at a frozen backbone, or has nothing to compare
-                (objective.weight * loss).backward()
+            losses = objective.draw()
+            for name, loss in zip(objective.names, losses, strict=True):
+                values.append(loss.item())
+                if not math.isfinite(values[-1]):
+                    raise ValueError(
+                        f"The {name} became {values[-1]} at step {self._step} of {budget.n_steps}. Try a lower "
+                        f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
+                    )
+            total = sum(weight * loss for weight, loss in zip(objective.weights, losses, strict=True))
+            if total.requires_grad:  # not where a metric loss looks at a frozen backbone, or has nothing to compare
+                total.backward()
         self._optimizer.step()
         self._average.update()
         return values

@@ -97,10 +97,10 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
         assert lower.dtype == torch.float32
         torch.testing.assert_close(lower, exact, rtol=0, atol=0.02)
         assert not torch.equal(lower, exact)
-    objective = Objective("cross-entropy", 1.0, lambda: F.cross_entropy(network(images)[1], target))
-    before = objective.draw().item()
+    objective = Objective(("cross-entropy",), (1.0,), lambda: (F.cross_entropy(network(images)[1], target),))
+    before = objective.draw()[0].item()
     optimize(network, [objective], Budget(50, 0.02, 0.0))
-    assert objective.draw().item() < 0.5 * before
+    assert objective.draw()[0].item() < 0.5 * before
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     outputs = forward_in_batches(network, Rows(images.numpy()))
     assert {output.dtype for output in outputs} == {np.dtype(np.float32)}

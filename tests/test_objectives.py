@@ -50,7 +50,7 @@ def classification(network, weights=WEIGHTS, labels=LABELS, augment=None, seed=0
 def mean_gradient(network, objective, n_draws=200):
     network.zero_grad()
     for _ in range(n_draws):
-        (objective.draw() / n_draws).backward()
+        (objective.draw()[0] / n_draws).backward()
     return network.bias.grad.numpy()
 
 
@@ -80,7 +80,7 @@ def test_logits_that_tell_the_class_have_a_lower_loss():
             classes = torch.bucketize(batch[:, 0], torch.tensor([39.5, 47.5]))
             return batch, 3.0 * nn.functional.one_hot(classes, 3)
 
-    assert classification(Informed()).draw() < 0.9 * classification(Uninformed()).draw()
+    assert classification(Informed()).draw()[0] < 0.9 * classification(Uninformed()).draw()[0]
 
 
 def test_rows_are_mixed_and_rows_without_weight_never_drawn():
@@ -97,7 +97,7 @@ def test_rows_are_mixed_and_rows_without_weight_never_drawn():
 
 def test_a_class_of_no_weight_does_not_make_the_loss_infinite():
     network = Uninformed()
-    loss = classification(network, weights=np.where(LABELS == 2, 0.0, WEIGHTS)).draw()
+    (loss,) = classification(network, weights=np.where(LABELS == 2, 0.0, WEIGHTS)).draw()
     loss.backward()
     assert loss.isfinite()
     assert network.bias.grad.isfinite().all()
@@ -111,6 +111,30 @@ def test_classification_augments_where_asked_to():
     classification(altered, augment=shift).draw()
     classification(plain).draw()
     assert altered.seen[0].min() >= 1000 > plain.seen[0].max()
+
+
+def test_a_metric_loss_shares_the_pass_of_the_classification_loss():
+    network, given = Uninformed(), []
+
+    def keep(embeddings, labels):
+        given.append((embeddings[:, 0].numpy(), labels.numpy()))
+        return embeddings.sum()
+
+    objective = classification_objective(
+        network, ROWS, LABELS, WEIGHTS, 3, batch_size=64, augment=None, metric_loss=keep, metric_weight=0.2,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    alone, _ = classification(Uninformed()).draw(), objective.draw()
+    both = objective.draw()
+    assert objective.weights == (1.0, 0.2)
+    assert len(both) == len(objective.names) == 2
+    assert len(network.seen) == len(given) == 2  # one pass each
+    for seen, (rows, labels) in zip(network.seen, given, strict=True):
+        np.testing.assert_array_equal(rows, seen)
+        # Most of a mixed row is of its label's class: rows 0 to 39, 40 to 47 and 48 to 49.
+        whole = np.isclose(rows, np.round(rows), atol=1e-3)
+        np.testing.assert_array_equal(labels[whole], LABELS[np.round(rows[whole]).astype(int)])
+    assert len(alone) == 1
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -209,8 +233,9 @@ def test_metric_objective_carries_the_gradient_and_its_weight():
     objective = metric(ContrastiveLoss(), network)
     with torch.no_grad():
         network.bias.fill_(0.1)
-    objective.draw().backward()
-    assert objective.weight == 0.5
+    (loss,) = objective.draw()
+    loss.backward()
+    assert objective.weights == (0.5,)
     assert network.bias.grad.abs().sum() > 0
 
 

@@ -25,15 +25,15 @@ BUDGET = Budget(n_steps=100, learning_rate=0.05, weight_decay=0.0)
 
 
 def distance_to(network, target, weight=1.0, name="distance"):
-    return Objective(name, weight, lambda: (network.weight - target).square().mean())
+    return Objective((name,), (weight,), lambda: ((network.weight - target).square().mean(),))
 
 
 def test_optimize_lowers_the_loss_and_reports_its_last_steps():
     network = nn.Linear(3, 2)
     objective = distance_to(network, 1.0)
-    before = objective.draw().item()
+    before = objective.draw()[0].item()
     (reported,) = optimize(network, [objective], BUDGET)
-    assert objective.draw().item() < 0.01 * before
+    assert objective.draw()[0].item() < 0.01 * before
     assert reported < 0.01 * before
     assert not network.training
 
@@ -45,15 +45,26 @@ def test_objectives_count_by_their_weight():
     assert reported == pytest.approx([0.75**2, 0.25**2], abs=0.05)  # unweighted
 
 
+def test_losses_of_one_objective_count_by_their_weights():
+    network = nn.Linear(3, 2)
+
+    def both():
+        return (network.weight - 1).square().mean(), network.weight.square().mean()
+
+    reported = optimize(network, [Objective(("first", "second"), (1.0, 3.0), both)], BUDGET)
+    assert network.weight.detach().numpy() == pytest.approx(0.25, abs=0.03)
+    assert reported == pytest.approx([0.75**2, 0.25**2], abs=0.05)
+
+
 def test_steps_warm_up_and_fade_and_the_average_of_their_ends_stays():
     """Where the slope is the same everywhere, Adam's step is the learning rate."""
     network, path = nn.Linear(1, 1, bias=False), []
 
     def slope():
         path.append(network.weight.item())
-        return network.weight.sum()
+        return (network.weight.sum(),)
 
-    optimize(network, [Objective("slope", 1.0, slope)], BUDGET)
+    optimize(network, [Objective(("slope",), (1.0,), slope)], BUDGET)
     steps = -np.diff(path)
     assert steps.max() == pytest.approx(BUDGET.learning_rate, rel=0.1)
     assert 0 < steps[0] < 0.2 * steps.max()
@@ -65,7 +76,7 @@ def test_steps_warm_up_and_fade_and_the_average_of_their_ends_stays():
 def test_decay_is_for_matrices_only():
     network = nn.Linear(3, 2)
     before = network.bias.detach().clone()
-    zero = Objective("nothing", 1.0, lambda: 0 * (network.weight.sum() + network.bias.sum()))
+    zero = Objective(("nothing",), (1.0,), lambda: (0 * (network.weight.sum() + network.bias.sum()),))
     norm = network.weight.norm().item()
     optimize(network, [zero], Budget(100, 0.05, 1.0))
     assert network.weight.norm().item() < 0.5 * norm
@@ -76,7 +87,7 @@ def test_frozen_parameters_stay_equal():
     network = nn.Linear(3, 2)
     network.bias.requires_grad_(False)
     before = network.bias.clone()
-    optimize(network, [Objective("both", 1.0, lambda: network(torch.ones(1, 3)).square().sum())], BUDGET)
+    optimize(network, [Objective(("both",), (1.0,), lambda: (network(torch.ones(1, 3)).square().sum(),))], BUDGET)
     assert torch.equal(network.bias, before)
 
 
@@ -87,17 +98,17 @@ def test_the_first_loss_that_is_not_finite_is_named(value):
 
     def draw():
         calls.append(1)
-        return network.weight.mean() + (value if len(calls) == 3 else 0.0)
+        return (network.weight.mean() + (value if len(calls) == 3 else 0.0),)
 
     with pytest.raises(ValueError, match=rf"The second became {value} at step 3 of 100\. Try a lower 'learning_rate'"):
-        optimize(network, [distance_to(network, 1.0, name="first"), Objective("second", 1.0, draw)], BUDGET)
+        optimize(network, [distance_to(network, 1.0, name="first"), Objective(("second",), (1.0,), draw)], BUDGET)
     assert len(calls) == 3
     assert network.weight.isfinite().all()
 
 
 def test_a_loss_without_a_gradient_is_no_reason_to_fail():
     network = nn.Linear(3, 2)
-    constant = Objective("constant", 1.0, lambda: torch.tensor(2.0))
+    constant = Objective(("constant",), (1.0,), lambda: (torch.tensor(2.0),))
     reported = optimize(network, [constant, distance_to(network, 1.0)], BUDGET)
     assert reported[0] == pytest.approx(2.0)
     assert network.weight.detach().numpy() == pytest.approx(1.0, abs=0.1)
@@ -148,11 +159,11 @@ def test_legs_share_one_schedule_and_end_with_the_average():
 
         def slope():
             path.append(network.weight.item())
-            return network.weight.sum()
+            return (network.weight.sum(),)
 
         training = Training(network, BUDGET)
         for n_steps in legs:
-            training.run([Objective("slope", 1.0, slope)], n_steps)
+            training.run([Objective(("slope",), (1.0,), slope)], n_steps)
             ends.append(network.weight.item())
         return path, ends
 
