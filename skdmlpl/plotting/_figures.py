@@ -1,4 +1,4 @@
-"""Figures whose text fits: what the displays of ``plotting.py`` share, and nothing of what they show.
+"""Figures whose text fits: what the displays share, and nothing of what they show.
 
 How much room there is for text is known once a layout engine has placed what was drawn before. That takes as long as
 drawing, so it is measured in as few places as will do. matplotlib is imported inside the functions: it is an extra.
