@@ -110,7 +110,7 @@ def test_votes_agree_with_loops_over_the_definition(report, fitted):
 
 
 def test_votes_are_in_blocks_of_any_size(report, fitted, monkeypatch):
-    monkeypatch.setattr("skdmlpl.inspection._BLOCK", 100)
+    monkeypatch.setattr("skdmlpl.inspection._labels._BLOCK", 100)
     again = explain_labels(fitted, X, U, rows=report.rows, n_neighbors=3, n_voters=4)
     np.testing.assert_array_equal(again.voters, report.voters)
     np.testing.assert_allclose(again.votes, report.votes, rtol=1e-5)

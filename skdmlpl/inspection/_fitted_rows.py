@@ -1,0 +1,54 @@
+"""The rows given to fit, taken again: the estimator does not keep them."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skdmlpl._rounds import softmax
+from skdmlpl._rows import Rows
+from skdmlpl._training import forward_in_batches
+from skdmlpl._validation import final_step
+
+__all__ = ["check_positive_integer", "embed_fitted_rows", "estimator_and_rows"]
+
+# What a fit leaves of its rows and rounds.
+_RECORD = ["history_", "labeled_iter_", "transduction_", "label_distributions_", "unlabeled_prior_", "classes_"]
+# Probabilities of the rows given to fit may differ by rounding, and by the device; those of other rows differ by more.
+_SAME_ROWS = 0.1
+
+
+def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) -> tuple[BaseEstimator, Rows]:
+    """Return the estimator, out of its pipeline, and the rows given to fit, as its network wants them."""
+    final = final_step(estimator, _RECORD, caller)
+    given = [X] if X_unlabeled is None or len(X_unlabeled) == 0 else [X, X_unlabeled]
+    if final is not estimator and len(estimator) > 1:
+        given = [estimator[:-1].transform(part) for part in given]
+    opened = [final._network_and_rows(part)[1] for part in given]
+    rows = Rows(*(part for some in opened for part in some.parts), dtype=opened[0].dtype, device=opened[0].device)
+    n_expected = len(final.transduction_)
+    if len(rows) != n_expected:
+        raise ValueError(f"X and X_unlabeled must be the {n_expected} rows given to fit. Got {len(rows)} rows instead.")
+    return final, rows
+
+
+def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
+    """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
+    embeddings, logits = forward_in_batches(estimator.network_, rows if len(index) == len(rows) else rows.take(index))
+    unlabeled = estimator.labeled_iter_[index] != 0
+    proba = softmax(logits[unlabeled] + np.log(estimator.unlabeled_prior_))
+    difference = np.abs(proba - estimator.label_distributions_[index[unlabeled]]).max(axis=1)
+    others = index[unlabeled][difference > _SAME_ROWS]
+    if len(others):
+        raise ValueError(
+            f"X and X_unlabeled must be the rows given to fit, in the same order. Row {others[0]} is not: its class "
+            "probabilities are others than those of the row that fit was given."
+        )
+    return embeddings.astype(np.float32, copy=False)
+
+
+def check_positive_integer(name: str, value: object, owner: str) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"The {name!r} parameter of {owner} must be an int in the range [1, inf). Got {value!r} instead."
+        )
