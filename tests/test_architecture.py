@@ -28,7 +28,7 @@ METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_row
 USED_BY = {
     "_parts": {"_mlp", "backbones", "losses", "selectors", "augmentations"},
     "_classifier": {"_mlp"},
-    "inspection": {"neighbors"},
+    "inspection._suggestions": {"neighbors"},
 }
 # scikit-learn's developer guide names it for the ``fit`` of estimators outside scikit-learn.
 DOCUMENTED_PRIVATE_NAMES = {("_classifier", "sklearn.base", "_fit_context")}
