@@ -26,7 +26,7 @@ class Variant(NamedTuple):
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _even_prior(likelihood: np.ndarray) -> np.ndarray:
+def _even_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     return np.full(likelihood.shape[1], 1 / likelihood.shape[1])
 
 

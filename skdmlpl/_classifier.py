@@ -429,11 +429,12 @@ class DMLPseudoLabelClassifier(
         self.transduction_ = decode_labels(self.classes_, labels)
         self.labeled_iter_ = labeled_iter
 
+        labeled_prior = np.bincount(codes[given]) / given.sum()
         if given.all():
-            self.unlabeled_prior_ = np.bincount(codes) / len(codes)
+            self.unlabeled_prior_ = labeled_prior
             reason = StopReason.NO_UNLABELED
         else:
-            self.unlabeled_prior_ = estimate_prior(softmax(logits[~given]))
+            self.unlabeled_prior_ = estimate_prior(softmax(logits[~given]), labeled_prior)
             if (labels >= 0).all():
                 reason = StopReason.ALL_LABELED
             else:

@@ -9,17 +9,22 @@ _N_ITER = 50
 _FLOOR = 0.02
 
 
-def estimate_prior(likelihood: np.ndarray) -> np.ndarray:
+def estimate_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     """Estimate the class distribution of rows from the probabilities they would have if classes were equally frequent.
 
     Expectation maximisation: the probabilities are weighted with the distribution and averaged to the next one, which
-    increases the likelihood of the rows [1]_. It counts on probabilities that mean what they say; the network's do, as
-    its losses are adjusted by the distribution of what it is trained on.
+    increases the likelihood of the rows [1]_. It counts on probabilities that mean what they say. Those of a network
+    that can hardly tell the classes apart do not, and the estimate would drift to a few classes. So each step goes back
+    some way to the labelled rows' distribution, by the fourth power of the rows' mean doubt: next to nothing where most
+    rows are told apart, whatever their distribution, and a good part of the way where few are.
 
     Parameters
     ----------
     likelihood : ndarray of shape (n_samples, n_classes), float
         Probabilities under equal class frequencies, at least one row.
+
+    labeled : ndarray of shape (n_classes,), float
+        Class distribution of the labelled rows.
 
     Returns
     -------
@@ -34,7 +39,9 @@ def estimate_prior(likelihood: np.ndarray) -> np.ndarray:
     n_classes = likelihood.shape[1]
     prior = np.full(n_classes, 1 / n_classes)
     for _ in range(_N_ITER):
-        joint = likelihood * prior
-        mean = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-        prior = (1 - _FLOOR) * mean + _FLOOR / n_classes
+        posterior = likelihood * prior
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        doubt = (1 - posterior.max(axis=1).mean()) ** 4
+        prior = (1 - doubt) * posterior.mean(axis=0) + doubt * labeled
+        prior = (1 - _FLOOR) * prior + _FLOOR / n_classes
     return prior

@@ -70,13 +70,13 @@ def pseudo_label_rounds(
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights = y, given.astype(np.float64)
-    prior = np.bincount(y[given], minlength=n_classes) / given.sum()
+    prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
     training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
         started = perf_counter()
         if number > 0:
             embeddings, logits = forward_in_batches(network, rows)
-            prior = estimate_prior(softmax(logits[~given]))
+            prior = estimate_prior(softmax(logits[~given]), labeled_prior)
             proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
             del embeddings, logits  # large, and of no use in training
             labels, weights = admit(proposed, y, share=number / n_rounds)

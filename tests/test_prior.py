@@ -5,6 +5,7 @@ import pytest
 
 from skdmlpl._prior import estimate_prior
 
+EVEN = np.full(5, 0.2)
 TAIL = np.array([0.6, 0.25, 0.1, 0.04, 0.01])
 
 
@@ -26,7 +27,7 @@ def likelihood_of_gaussians(prior, n_samples=4000, distance=3.0, seed=0):
 )
 def test_a_known_prior_is_recovered(prior, distance):
     likelihood, drawn = likelihood_of_gaussians(prior, distance=distance)
-    estimate = estimate_prior(likelihood)
+    estimate = estimate_prior(likelihood, labeled=np.full(len(prior), 1 / len(prior)))
     np.testing.assert_allclose(estimate, drawn, atol=0.04)
     # What it is for: to be nearer to the truth than counting the most probable classes.
     counted = np.bincount(likelihood.argmax(axis=1), minlength=len(drawn)) / len(likelihood)
@@ -37,7 +38,7 @@ def test_a_known_prior_is_recovered(prior, distance):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_estimate_is_a_fixed_point_of_the_mean_posterior(dtype):
     likelihood, _ = likelihood_of_gaussians(TAIL)
-    estimate = estimate_prior(likelihood.astype(dtype))
+    estimate = estimate_prior(likelihood.astype(dtype), labeled=EVEN)
     mean = np.zeros(5)
     for row in likelihood:
         joint = [p * q for p, q in zip(row, estimate, strict=True)]
@@ -53,7 +54,7 @@ def test_the_estimate_is_a_fixed_point_of_the_mean_posterior(dtype):
 def test_the_estimate_is_a_distribution(n_samples, n_classes):
     likelihood = np.random.default_rng(0).dirichlet(np.full(n_classes, 0.1), size=n_samples).astype(np.float32)
     before = likelihood.copy()
-    estimate = estimate_prior(likelihood)
+    estimate = estimate_prior(likelihood, labeled=np.full(n_classes, 1 / n_classes))
     assert estimate.shape == (n_classes,)
     assert estimate.dtype == np.float64
     assert estimate.sum() == pytest.approx(1)
@@ -63,18 +64,30 @@ def test_the_estimate_is_a_distribution(n_samples, n_classes):
 
 def test_a_class_that_no_row_speaks_for_is_not_given_up():
     likelihood = np.tile([1.0, 0.0, 0.0], (50, 1))
-    estimate = estimate_prior(likelihood)
+    estimate = estimate_prior(likelihood, labeled=np.array([0.1, 0.2, 0.7]))
     assert estimate[0] > 0.95
     assert estimate[1] == estimate[2]
     assert 0.002 < estimate[1] < 0.02
 
 
-def test_rows_that_say_nothing_leave_classes_equal():
-    np.testing.assert_allclose(estimate_prior(np.full((20, 4), 0.25)), 0.25)
+def test_rows_that_say_nothing_leave_the_classes_as_frequent_as_labels():
+    labeled = np.array([0.4, 0.3, 0.2, 0.1])
+    np.testing.assert_allclose(estimate_prior(np.full((20, 4), 0.25), labeled), labeled, atol=0.02)
+
+
+def test_labels_count_the_less_the_more_the_rows_say():
+    distances = []
+    for distance in [0.5, 2.0, 4.0]:
+        likelihood, _ = likelihood_of_gaussians(TAIL, distance=distance)
+        estimates = [estimate_prior(likelihood, labeled) for labeled in (TAIL, TAIL[::-1])]
+        distances.append(np.abs(estimates[0] - estimates[1]).sum() / 2)
+    assert distances[0] > 0.2 > 0.1 > distances[1] > distances[2]
+    assert distances[2] < 0.01
 
 
 def test_order_of_classes_and_rows_does_not_count(rng):
     likelihood, _ = likelihood_of_gaussians(TAIL, n_samples=500)
     order = np.array([3, 0, 4, 1, 2])
-    np.testing.assert_allclose(estimate_prior(likelihood[:, order]), estimate_prior(likelihood)[order])
-    np.testing.assert_allclose(estimate_prior(rng.permutation(likelihood)), estimate_prior(likelihood))
+    estimate = estimate_prior(likelihood, TAIL)
+    np.testing.assert_allclose(estimate_prior(likelihood[:, order], TAIL[order]), estimate[order])
+    np.testing.assert_allclose(estimate_prior(rng.permutation(likelihood), TAIL), estimate)
