@@ -34,14 +34,13 @@ def _unnormalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
     return (y[:, None] == np.arange(n_classes)).astype(np.float32)
 
 
-def _admit_without_quotas(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:
+def _most_reliable_of_all(labels: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
     """Take the most reliable share of all rows together, whatever their class."""
-    candidates = np.flatnonzero((y < 0) & (proposed.labels >= 0))
-    order = candidates[np.argsort(-proposed.weights[candidates], kind="stable")]
-    chosen = order[: int(np.ceil(share * len(order)))]
-    labels, weights = y.copy(), (y >= 0).astype(np.float64)
-    labels[chosen], weights[chosen] = proposed.labels[chosen], proposed.weights[chosen]
-    return PseudoLabels(labels, weights)
+    return np.argsort(-weights, kind="stable")[: int(np.ceil(share * len(weights)))]
+
+
+def _admit_labels_alone(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:
+    return _admit(proposed._replace(proba=None), y, share)
 
 
 VARIANTS = {
@@ -52,7 +51,8 @@ VARIANTS = {
     "no class normalisation of votes": Variant(
         patches=((selectors, "_class_normalized_labels", _unnormalized_labels),)
     ),
-    "no class quotas": Variant(patches=((_rounds, "admit", _admit_without_quotas),)),
+    "no class quotas": Variant(patches=((_rounds, "_most_reliable", _most_reliable_of_all),)),
+    "no soft targets (the label alone)": Variant(patches=((_rounds, "admit", _admit_labels_alone),)),
     "no prior estimate": Variant(patches=((_rounds, "estimate_prior", _even_prior),)),
     "no metric loss": Variant({"metric_weight": 0.0}),
     "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
@@ -66,6 +66,7 @@ VARIANTS = {
     "one round": Variant({"max_rounds": 1}),
 }
 _WeightAverage = _training.WeightAverage
+_admit = _rounds.admit
 
 
 def run(variant: Variant, dataset: str, distribution: str, seed: int) -> dict[str, float]:

@@ -92,7 +92,7 @@ class DMLPseudoLabelClassifier(
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
-        400 for those of 50 columns or more; 500 to 2,000 for images and for a `backbone` of your own.
+        400 for those of 50 columns or more; 500 to 3,000 for images and for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -392,7 +392,7 @@ class DMLPseudoLabelClassifier(
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
         images = len(row_shape) > 1
         if images or self.backbone is not None:
-            steps, weight_decay = (500, 2000), 0.05
+            steps, weight_decay = (500, 3000), 0.05
         elif row_shape[0] < MANY_COLUMNS:
             steps, weight_decay = (100, 1200), 1.0
         else:

@@ -36,6 +36,7 @@ def classification_objective(
     weights: np.ndarray,
     n_classes: int,
     *,
+    proba: np.ndarray | None = None,
     batch_size: int,
     augment: Augmentation | None,
     metric_loss: MetricLoss | None = None,
@@ -49,6 +50,8 @@ def classification_objective(
     towards the same frequencies: smoothing towards equal ones would contradict the adjustment, and push every doubtful
     row into the rare classes.
 
+    Where rows have class probabilities, ``proba`` (n_samples, n_classes), they aim at these instead of their label.
+
     A ``metric_loss`` shares the pass through the network: it compares the embeddings of the same mixed rows, each under
     the label of the row that makes up most of it.
 
@@ -59,7 +62,10 @@ def classification_objective(
     .. [2] Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, :arxiv:`2007.07314`.
     """
     draw_index = weighted_sampler(weights, batch_size, generator)
-    frequency = np.bincount(labels[weights > 0], weights=weights[weights > 0], minlength=n_classes)
+    if proba is None:
+        frequency = np.bincount(labels[weights > 0], weights=weights[weights > 0], minlength=n_classes)
+    else:
+        frequency = weights.astype(proba.dtype) @ proba
     frequency = torch.from_numpy(frequency / frequency.sum()).float().to(rows.device)
     adjustment = _adjustment(frequency)
     classes = torch.from_numpy(labels)
@@ -68,7 +74,9 @@ def classification_objective(
 
     def draw() -> tuple[Tensor, ...]:
         index = draw_index()
-        batch, target = rows[index], F.one_hot(classes[index], n_classes).float().to(rows.device)
+        batch = rows[index]
+        target = F.one_hot(classes[index], n_classes).float() if proba is None else torch.from_numpy(proba[index])
+        target = target.to(rows.device)
         if augment is not None:
             batch = augment(batch, generator)
         partner = torch.randperm(len(index), generator=generator).to(rows.device)

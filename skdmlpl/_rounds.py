@@ -69,7 +69,7 @@ def pseudo_label_rounds(
     """
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
-    labels, weights = y, given.astype(np.float64)
+    labels, weights, proba = PseudoLabels(y, given.astype(np.float64))
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
     training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
@@ -79,7 +79,8 @@ def pseudo_label_rounds(
             prior = estimate_prior(softmax(logits[~given]), labeled_prior)
             proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
             del embeddings, logits  # large, and of no use in training
-            labels, weights = admit(proposed, y, share=number / n_rounds)
+            labels, weights, proba = admit(proposed, y, share=number / n_rounds)
+            del proposed
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
         # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
         share_rows = augment_classification and plan.metric_weight > 0
@@ -90,6 +91,7 @@ def pseudo_label_rounds(
                 labels,
                 _favor_given(weights, given),
                 n_classes,
+                proba=proba,
                 batch_size=batch_size,
                 augment=augment if augment_classification else None,
                 metric_loss=metric_loss if share_rows else None,
@@ -133,20 +135,25 @@ def admit(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:
     -------
     PseudoLabels
         Labels and weights of all rows: given labels weigh 1, and rows that are left out have label -1 and weight 0.
+        Their probabilities, where some are proposed; a given label is certain.
     """
     candidates = np.flatnonzero((y < 0) & (proposed.labels >= 0))
-    labels, weights = proposed.labels[candidates], proposed.weights[candidates]
+    chosen = candidates[_most_reliable(proposed.labels[candidates], proposed.weights[candidates], share)]
+    labels, weights, proba = y.copy(), (y >= 0).astype(np.float64), None
+    labels[chosen], weights[chosen] = proposed.labels[chosen], proposed.weights[chosen]
+    if proposed.proba is not None:
+        proba = proposed.proba.astype(np.float32)  # a copy: the array is the selector's
+        proba[y >= 0] = np.eye(proba.shape[1], dtype=np.float32)[y[y >= 0]]
+    return PseudoLabels(labels, weights, proba)
+
+
+def _most_reliable(labels: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
+    """Return the row numbers of the ``share`` of each class that has the largest weights."""
     order = np.lexsort((-weights, labels))
     sizes = np.bincount(labels)
     starts = np.cumsum(sizes) - sizes
     rank = np.arange(len(order)) - starts[labels[order]]  # 0 for the most reliable row of its class
-    chosen = order[rank < np.ceil(share * sizes[labels[order]])]
-
-    all_labels = y.copy()
-    all_weights = (y >= 0).astype(np.float64)
-    all_labels[candidates[chosen]] = labels[chosen]
-    all_weights[candidates[chosen]] = weights[chosen]
-    return PseudoLabels(all_labels, all_weights)
+    return order[rank < np.ceil(share * sizes[labels[order]])]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -185,10 +185,12 @@ def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
     """Return what a selector returned as arrays, or raise an error that says what is wrong with it."""
     must = (
         "The 'selector' parameter of DMLPseudoLabelClassifier must return two arrays of one entry per row: labels "
-        f"(class indices from 0 to {n_classes - 1}, or -1) and weights in [0, 1]."
+        f"(class indices from 0 to {n_classes - 1}, or -1) and weights in [0, 1]. It may add class probabilities of "
+        f"shape ({n_samples}, {n_classes})."
     )
     try:
-        labels, weights = (np.asarray(part) for part in result)
+        labels, weights, *rest = (None if part is None else np.asarray(part) for part in result)
+        (proba,) = rest or (None,)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{must} Got {type(result).__name__} instead.") from error
     if labels.shape != (n_samples,) or weights.shape != (n_samples,):
@@ -199,7 +201,18 @@ def check_pseudo_labels(result, n_samples: int, n_classes: int) -> PseudoLabels:
         raise ValueError(f"{must} Got labels from {labels.min()} to {labels.max()} instead.")
     if not (np.all(weights >= 0) and np.all(weights <= 1)):
         raise ValueError(f"{must} Got weights from {weights.min()} to {weights.max()} instead.")
-    return PseudoLabels(labels.astype(np.int64, copy=False), weights.astype(np.float64, copy=False))
+    if proba is not None:
+        if proba.shape != (n_samples, n_classes):
+            raise ValueError(f"{must} Got probabilities of shape {proba.shape} instead.")
+        if proba.dtype.kind != "f":
+            raise TypeError(f"{must} Got probabilities of dtype {proba.dtype} instead.")
+        sums = proba.sum(axis=1)
+        if not (proba.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-3)):
+            raise ValueError(
+                f"{must} Probabilities must not be negative, and sum to 1 in each row. Got entries from {proba.min()} "
+                f"and sums from {sums.min()} to {sums.max()} instead."
+            )
+    return PseudoLabels(labels.astype(np.int64, copy=False), weights.astype(np.float64, copy=False), proba)
 
 
 def take_rows(X, index: np.ndarray):

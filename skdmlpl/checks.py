@@ -142,8 +142,9 @@ def check_selector(selector: Selector | Callable[[np.ndarray, np.ndarray, np.nda
     """Check a selector, or a function that is one, against :class:`skdmlpl.interfaces.Selector`.
 
     Every row must get a class index or -1, and a weight in [0, 1]: also where classes have one labelled row, where
-    rows are fewer than the neighbours sought, all identical or all labelled, and where probabilities are 0 and 1. The
-    same arguments must give the same answer, and be left as they are.
+    rows are fewer than the neighbours sought, all identical or all labelled, and where probabilities are 0 and 1. Where
+    class probabilities come with them, those of a row must sum to 1. The same arguments must give the same answer, and
+    be left as they are.
 
     Parameters
     ----------

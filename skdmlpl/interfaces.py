@@ -83,6 +83,8 @@ class PseudoLabels(NamedTuple):
         Class index of each row; -1 leaves the row out of this round.
     weights : ndarray of shape (n_samples,), float
         Reliability in [0, 1]: how much the row counts in training, and its rank among the rows of its class.
+    proba : ndarray of shape (n_samples, n_classes), float, or None, default=None
+        Class probabilities that training aims at in place of the label alone: a row between two classes then says so.
 
     Examples
     --------
@@ -95,6 +97,7 @@ class PseudoLabels(NamedTuple):
 
     labels: np.ndarray
     weights: np.ndarray
+    proba: np.ndarray | None = None
 
 
 @runtime_checkable

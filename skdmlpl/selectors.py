@@ -32,8 +32,8 @@ class GraphPropagationSelector(BaseEstimator):
     .. math:: F \leftarrow \alpha D^{-1/2} W D^{-1/2} F + Y
 
     until it has settled [1]_. The share of each class in a row's mass, times the network's probability of the class,
-    is the posterior: its largest entry is the label, the lead of the largest over the second its weight. A label thus
-    needs a path of near rows to labelled ones as well as the network's consent.
+    is the posterior, which training aims at: its largest entry is the label, the lead of the largest over the second
+    its weight. A label thus needs a path of near rows to labelled ones as well as the network's consent.
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ class NearestNeighborSelector(BaseEstimator):
     than by its number of rows. A row is compared with the `n_neighbors` nearest cluster centres :math:`\mu` of every
     class (all, where a class has fewer): the mean of :math:`e^{\cos(x, \mu) / \tau}` over them is the class's vote, the
     class-averaged kernel of [1]_. The share of each class in the votes, times the network's probability of the class,
-    is the posterior: its largest entry is the label, the lead of the largest over the second its weight.
+    is the posterior, which training aims at: its largest entry is the label, the lead of the largest over the second
+    its weight.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ class NearestNeighborSelector(BaseEstimator):
 class ConfidenceSelector(BaseEstimator):
     """Labels by the network's probabilities alone, as plain self-training does.
 
-    The weight is the lead of the largest probability over the second.
+    The weight is the lead of the largest probability over the second. Training aims at the probabilities.
 
     Examples
     --------
@@ -208,7 +209,7 @@ def _label_by(posterior: np.ndarray) -> PseudoLabels:
     """Take the most probable class of each row (n, n_classes); its lead over the second is the weight."""
     posterior = _shares(posterior, floor=0)
     second, first = np.partition(posterior, -2, axis=1)[:, -2:].T
-    return PseudoLabels(posterior.argmax(axis=1), first - second)
+    return PseudoLabels(posterior.argmax(axis=1), first - second, posterior)
 
 
 def _shares(mass: np.ndarray, floor: float = _VOTE_FLOOR) -> np.ndarray:

@@ -67,7 +67,7 @@ def test_history_by_class(fitted):
     frame = history_frame(fitted, by_class=True)
     assert frame.index.names == ["round", "class"]
     assert frame.index.tolist() == [(number, name) for number in range(3) for name in NAMES]
-    labels, weights = fitted.history_[2].pseudo_labels
+    labels, weights, _ = fitted.history_[2].pseudo_labels
     for code, name in enumerate(NAMES):
         assert frame.loc[(2, name), "n_pseudo_labeled"] == (labels == code).sum()
         assert frame.loc[(2, name), "mean_weight"] == pytest.approx(weights[labels == code].mean())
@@ -213,7 +213,7 @@ def test_suggested_rows_are_enriched_in_errors_and_in_rare_classes():
 
 def test_suggestions_agree_with_loops_over_the_definition(fitted):
     embeddings = fitted.transform(U).astype(np.float64)
-    labels, weights = fitted.history_[-1].pseudo_labels
+    labels, weights, _ = fitted.history_[-1].pseudo_labels
     cosines = embeddings @ embeddings.T
     likeness = np.zeros((N_UNLABELED, N_UNLABELED))  # [i, j]: of j to i, where i is a neighbour of j
     for j in range(N_UNLABELED):

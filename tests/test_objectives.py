@@ -34,13 +34,14 @@ def as_is(batch, generator):
     return batch
 
 
-def classification(network, weights=WEIGHTS, labels=LABELS, augment=None, seed=0):
+def classification(network, weights=WEIGHTS, labels=LABELS, proba=None, augment=None, seed=0):
     return classification_objective(
         network,
         ROWS,
         labels,
         weights,
         3,
+        proba=proba,
         batch_size=64,
         augment=augment,
         generator=torch.Generator().manual_seed(seed),
@@ -61,14 +62,18 @@ WEIGHTINGS = {
 }
 
 
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("weights", WEIGHTINGS.values(), ids=WEIGHTINGS)
-def test_a_network_that_knows_nothing_says_so_whatever_the_class_frequencies(weights):
-    """The frequencies of the rows drawn are made up for: equal logits are best where rows tell nothing."""
+def test_a_network_that_knows_nothing_says_so_whatever_the_class_frequencies(weights, soft):
+    """The frequencies of what the rows drawn aim at are made up for: equal logits are best where rows tell nothing."""
     labels = np.where(LABELS < 0, 1, LABELS)
+    proba = np.eye(3, dtype=np.float32)[labels]
+    if soft:
+        proba[LABELS < 0] = 0.1, 0.5, 0.4
     network = Uninformed()
-    objective = classification(network, weights, labels)
+    objective = classification(network, weights, labels, proba if soft else None)
     assert np.abs(mean_gradient(network, objective)).max() < 0.02
-    frequency = np.bincount(labels, weights=weights) / weights.sum()
+    frequency = weights @ proba / weights.sum()
     with torch.no_grad():
         network.bias.copy_(torch.from_numpy(frequency).log())
     assert np.abs(mean_gradient(network, objective)).max() > 0.05
@@ -81,6 +86,15 @@ def test_logits_that_tell_the_class_have_a_lower_loss():
             return batch, 3.0 * nn.functional.one_hot(classes, 3)
 
     assert classification(Informed()).draw()[0] < 0.9 * classification(Uninformed()).draw()[0]
+
+
+def test_a_row_aims_at_its_probabilities():
+    proba = np.full((len(LABELS), 3), [0.2, 0.5, 0.3], dtype=np.float32)
+    network = Uninformed()
+    objective = classification(network, labels=np.zeros_like(LABELS), weights=np.ones(len(LABELS)), proba=proba)
+    # All frequencies are those of every row: what is left is the cross-entropy of the distribution with itself.
+    expected = -(proba[0] * np.log(proba[0])).sum()
+    np.testing.assert_allclose(objective.draw()[0].item(), expected, rtol=1e-5)
 
 
 def test_rows_are_mixed_and_rows_without_weight_never_drawn():

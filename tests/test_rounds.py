@@ -46,7 +46,7 @@ def proposal(n=60, seed=0, n_classes=4):
 def test_admit_agrees_with_a_naive_loop(share, seed):
     proposed, y = proposal(seed=seed)
     before = copy.deepcopy((proposed, y))
-    labels, weights = admit(proposed, y, share)
+    labels, weights, _ = admit(proposed, y, share)
     expected_labels, expected_weights = naive_admit(proposed, y, share)
     np.testing.assert_array_equal(labels, expected_labels)
     np.testing.assert_array_equal(weights, expected_weights)
@@ -62,9 +62,18 @@ def test_a_class_of_one_candidate_keeps_it_at_any_share():
 @pytest.mark.parametrize("left_out", ["nothing proposed", "nothing unlabelled"])
 def test_admit_where_there_is_nothing_to_admit(left_out):
     y = np.array([0, 1, -1] if left_out == "nothing proposed" else [0, 1, 0])
-    labels, weights = admit(PseudoLabels(np.full(3, -1), np.ones(3)), y, 1.0)
+    labels, weights, _ = admit(PseudoLabels(np.full(3, -1), np.ones(3)), y, 1.0)
     np.testing.assert_array_equal(labels, y)
     np.testing.assert_array_equal(weights, y >= 0)
+
+
+def test_given_labels_are_certain_where_rows_have_probabilities():
+    y = np.array([1, 0, -1, -1])
+    proba = np.array([[0.6, 0.4], [0.6, 0.4], [0.9, 0.1], [0.3, 0.7]])
+    proposed = PseudoLabels(np.array([0, 0, 0, 1]), np.array([0.2, 0.2, 0.8, 0.4]), proba)
+    before = proba.copy()
+    np.testing.assert_allclose(admit(proposed, y, 1.0).proba, [[0, 1], [1, 0], [0.9, 0.1], [0.3, 0.7]], atol=1e-6)
+    np.testing.assert_array_equal(proba, before)
 
 
 def test_admitted_rows_grow_with_the_share():
@@ -109,7 +118,7 @@ def test_records(max_rounds):
     np.testing.assert_allclose(records[0].prior, np.bincount(y[y >= 0]) / 20)
     assert math.isnan(records[0].mean_weight)
     for record in records:
-        labels, weights = record.pseudo_labels
+        labels, weights, _ = record.pseudo_labels
         assert labels.shape == weights.shape == (30,)
         assert labels.min() >= -1
         assert labels.max() < 3

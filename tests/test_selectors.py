@@ -44,8 +44,8 @@ problems = pytest.mark.parametrize("arguments", PROBLEMS.values(), ids=PROBLEMS)
 
 
 def naive_answer(votes, proba):
-    """Return label and weight of each row from lists of votes and of probabilities."""
-    labels, weights = [], []
+    """Return label, weight and posterior of each row from lists of votes and of probabilities."""
+    labels, weights, posteriors = [], [], []
     for row, p in zip(votes, proba.tolist(), strict=True):
         total, n_classes = sum(row), len(row)
         share = [vote / total if total else 1 / n_classes for vote in row]
@@ -53,14 +53,16 @@ def naive_answer(votes, proba):
         ranked = sorted(posterior)
         labels.append(posterior.index(ranked[-1]))
         weights.append((ranked[-1] - ranked[-2]) / sum(posterior))
-    return labels, weights
+        posteriors.append([p / sum(posterior) for p in posterior])
+    return labels, weights, posteriors
 
 
 def assert_answers(result, expected):
-    labels, weights = expected
+    labels, weights, posteriors = expected
     assert isinstance(result, PseudoLabels)
     np.testing.assert_array_equal(result.labels, labels)
     np.testing.assert_allclose(result.weights, weights, atol=1e-4)
+    np.testing.assert_allclose(result.proba, posteriors, atol=1e-4)
 
 
 # -- nearest neighbours
@@ -187,7 +189,7 @@ def test_propagation_settles_at_the_closed_form(arguments, alpha):
 def test_propagation_without_steps_leaves_unlabelled_rows_to_the_network():
     embeddings, y, proba = problem(5, 3)
     for parameters in ({"n_iter": 0}, {"alpha": 0.0}):
-        labels, weights = GraphPropagationSelector(**parameters).select(embeddings, y, proba)
+        labels, weights, _ = GraphPropagationSelector(**parameters).select(embeddings, y, proba)
         np.testing.assert_array_equal(labels[y < 0], proba[y < 0].argmax(axis=1))
         np.testing.assert_allclose(weights[y < 0], np.abs(np.diff(proba[y < 0])).ravel(), atol=1e-6)
 
@@ -221,7 +223,7 @@ def test_propagation_reaches_rows_over_others():
     embeddings = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     y = np.array([0, *[-1] * 7, 1])
     proba = np.full((9, 2), 0.5, dtype=np.float32)
-    labels, weights = GraphPropagationSelector(n_neighbors=2).select(embeddings, y, proba)
+    labels, weights, _ = GraphPropagationSelector(n_neighbors=2).select(embeddings, y, proba)
     np.testing.assert_array_equal(labels[:4], 0)
     np.testing.assert_array_equal(labels[5:], 1)
     assert weights[4] < 1e-5
@@ -231,7 +233,7 @@ def test_propagation_reaches_rows_over_others():
 def test_propagation_does_not_cross_to_the_other_side_of_the_sphere():
     embeddings = np.array([[1, 0], [0.9, 0.1], [-1, 0], [-0.9, 0.1]], dtype=np.float32)
     proba = np.array([[0.5, 0.5], [0.45, 0.55], [0.5, 0.5], [0.6, 0.4]], dtype=np.float32)
-    labels, _ = GraphPropagationSelector(n_neighbors=3).select(embeddings, np.array([0, -1, 1, -1]), proba)
+    labels, *_ = GraphPropagationSelector(n_neighbors=3).select(embeddings, np.array([0, -1, 1, -1]), proba)
     np.testing.assert_array_equal(labels, [0, 0, 1, 1])
 
 
@@ -253,7 +255,7 @@ def test_a_class_does_not_win_by_its_number_of_labels(selector, n_frequent, n_ra
     y[:n_frequent], y[80 : 80 + n_rare] = 0, 1
     proba = np.full((161, 2), 0.5, dtype=np.float32)
     proba[-1] = 0.35, 0.65
-    labels, _ = clone(selector).set_params(n_neighbors=160).select(embeddings, y, proba)
+    labels, *_ = clone(selector).set_params(n_neighbors=160).select(embeddings, y, proba)
     np.testing.assert_array_equal(labels, np.repeat([0, 1], [80, 81]))
 
 
@@ -263,7 +265,7 @@ def test_labels_and_weights_are_in_range_and_arguments_stay(selector, arguments)
     given = [part.copy() for part in arguments]
     for part in given:
         part.flags.writeable = False
-    labels, weights = selector.select(*given)
+    labels, weights, _ = selector.select(*given)
     n_samples, n_classes = arguments[2].shape
     assert labels.shape == weights.shape == (n_samples,)
     assert labels.dtype.kind == "i"
@@ -280,7 +282,7 @@ def test_answers_repeat_and_draw_from_no_global_generator(selector):
     arguments = problem(60, 8, 2)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (clone(selector).select(*arguments) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_equal(first, second)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
@@ -297,7 +299,7 @@ def test_rows_that_are_all_the_same_are_left_to_the_network(selector, value):
     _, y, proba = problem(9, 3, 1)
     if hasattr(selector, "n_neighbors"):
         selector = clone(selector).set_params(n_neighbors=len(y))  # with fewer, it is chance which rows are joined
-    labels, weights = selector.select(np.full((len(y), 6), value, dtype=np.float32), y, proba)
+    labels, weights, _ = selector.select(np.full((len(y), 6), value, dtype=np.float32), y, proba)
     unlabeled = y < 0
     second, first = np.sort(proba[unlabeled], axis=1)[:, -2:].T
     np.testing.assert_array_equal(labels[unlabeled], proba[unlabeled].argmax(axis=1))
@@ -308,7 +310,7 @@ def test_rows_that_are_all_the_same_are_left_to_the_network(selector, value):
 def test_a_zero_embedding_among_others(selector):
     embeddings, y, proba = problem(9, 3, 2)
     embeddings[[0, 10, 20]] = 0
-    labels, weights = selector.select(embeddings, y, proba)
+    labels, weights, _ = selector.select(embeddings, y, proba)
     assert np.isfinite(weights).all()
     assert set(labels) <= {0, 1, 2}
 
@@ -317,7 +319,7 @@ def test_a_zero_embedding_among_others(selector):
 def test_certain_probabilities_decide(selector):
     embeddings, y, proba = problem(9, 3, 2)
     certain = np.eye(3, dtype=np.float32)[proba.argmin(axis=1)]
-    labels, weights = selector.select(embeddings, y, certain)
+    labels, weights, _ = selector.select(embeddings, y, certain)
     np.testing.assert_array_equal(labels, certain.argmax(axis=1))
     np.testing.assert_allclose(weights, 1)
 
@@ -325,7 +327,7 @@ def test_certain_probabilities_decide(selector):
 @by_neighbors
 def test_where_the_network_is_undecided_the_neighbours_decide(selector):
     embeddings, y, proba = problem(25, 8, 3, spread=0.05)
-    labels, weights = selector.select(embeddings, y, np.full_like(proba, 1 / 3))
+    labels, weights, _ = selector.select(embeddings, y, np.full_like(proba, 1 / 3))
     np.testing.assert_array_equal(labels, embeddings[:, :3].argmax(axis=1))
     assert weights.min() > 0.5
 
@@ -339,9 +341,10 @@ def test_number_of_neighbors_changes_the_weights(selector):
 
 def test_confidence_is_the_lead_of_the_largest_probability():
     proba = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0, 0, 1]], dtype=np.float32)
-    labels, weights = ConfidenceSelector().select(np.zeros((3, 2), np.float32), np.array([0, 1, 2]), proba)
+    labels, weights, posterior = ConfidenceSelector().select(np.zeros((3, 2), np.float32), np.array([0, 1, 2]), proba)
     np.testing.assert_array_equal(labels, [0, 2, 2])
     np.testing.assert_allclose(weights, [0.5, 0.1, 1.0], atol=1e-6)
+    np.testing.assert_allclose(posterior, proba, atol=1e-6)
 
 
 @every

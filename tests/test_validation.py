@@ -279,7 +279,16 @@ def test_a_learning_rate_that_is_far_too_large():
 ONES = np.ones(6)
 ZEROS = np.zeros(6, dtype=int)
 BAD_PSEUDO_LABELS = {
-    "three arrays": ((ZEROS, ONES, ONES), TypeError, ["two arrays", "Got tuple"]),
+    "four arrays": ((ZEROS, ONES, None, ONES), TypeError, ["two arrays", "Got tuple"]),
+    "probabilities of one class": (
+        (ZEROS, ONES, ONES),
+        ValueError,
+        ["probabilities of shape (6,)"],
+    ),
+    "whole numbers as probabilities": ((ZEROS, ONES, np.eye(6, 3, dtype=int)), TypeError, ["of dtype int64"]),
+    "a row without probabilities": ((ZEROS, ONES, np.eye(6, 3)), ValueError, ["sums from 0.0 to 1.0"]),
+    "negative probabilities": ((ZEROS, ONES, np.full((6, 3), [1.5, -0.5, 0])), ValueError, ["entries from -0.5"]),
+    "missing probabilities": ((ZEROS, ONES, np.full((6, 3), np.nan)), ValueError, ["entries from nan"]),
     "one array": (ZEROS, TypeError, ["two arrays", "Got ndarray"]),
     "a number": (3, TypeError, ["two arrays", "Got int"]),
     "too few labels": ((ZEROS[:5], ONES), ValueError, ["There are 6 rows", "(5,) and (6,)"]),

@@ -83,7 +83,7 @@ def history_frame(estimator: BaseEstimator, *, by_class: bool = False) -> "pd.Da
 
 
 def _mean_weights(record: RoundRecord, n_classes: int) -> np.ndarray:
-    labels, weights = record.pseudo_labels
+    labels, weights, _ = record.pseudo_labels
     total = np.bincount(labels[labels >= 0], weights=weights[labels >= 0], minlength=n_classes)
     return np.divide(total, record.class_counts, out=np.full(n_classes, np.nan), where=record.class_counts > 0)
 

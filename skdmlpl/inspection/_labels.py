@@ -228,7 +228,7 @@ def _vote(
 def _reliability(estimator: BaseEstimator) -> np.ndarray:
     """Return the weight of each row's label in the last round; 1 for given labels, nan without a label."""
     reliability = np.ones(len(estimator.transduction_))
-    labels, weights = estimator.history_[-1].pseudo_labels
+    labels, weights, _ = estimator.history_[-1].pseudo_labels
     reliability[estimator.labeled_iter_ != 0] = np.where(labels >= 0, weights, np.nan)
     return reliability
 

@@ -159,7 +159,7 @@ def suggest_rows(
 
 def _labels_to_review(estimator: BaseEstimator, unlabeled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return class indices and reliability of the unlabelled rows, the network's where a row has no pseudo-label."""
-    codes, weights = estimator.history_[-1].pseudo_labels
+    codes, weights, _ = estimator.history_[-1].pseudo_labels
     proba = estimator.label_distributions_[unlabeled]
     second, first = np.partition(proba, -2, axis=1)[:, -2:].T
     return np.where(codes >= 0, codes, proba.argmax(axis=1)), np.where(codes >= 0, weights, first - second)
