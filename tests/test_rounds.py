@@ -174,6 +174,21 @@ def test_a_selector_cannot_change_the_given_labels():
     np.testing.assert_equal(scribbled, undisturbed)
 
 
+def test_training_aims_at_the_probabilities_of_a_selector():
+    def losses(aim):
+        def select(embeddings, y, proba):
+            labels = np.arange(len(y)) % 3
+            return PseudoLabels(labels, np.ones(len(y)), aim(np.eye(3)[labels]))
+
+        return [record.classification_loss for record in rounds(*setup(), select=select)]
+
+    labels_alone = losses(lambda certain: None)
+    np.testing.assert_allclose(losses(lambda certain: certain), labels_alone, rtol=1e-4)
+    doubtful = losses(lambda certain: 0.5 * certain + 0.5 / 3)
+    assert doubtful[0] == labels_alone[0]
+    assert abs(doubtful[-1] - labels_alone[-1]) > 0.005
+
+
 def test_rows_left_out_stay_without_a_label():
     def first_class_only(embeddings, y, proba):
         labels = np.where(proba[:, 0] > np.median(proba[:, 0]), 0, -1)
