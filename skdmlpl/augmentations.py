@@ -1,6 +1,6 @@
 """Random changes of a batch that keep its meaning: the views that a metric loss learns to hold together.
 
-All are callables ``(batch, generator) -> batch``, see :data:`skdmlpl.interfaces.Augmentation`: every row is altered on
+All are callables ``(batch, generator) -> batch``, see :class:`skdmlpl.interfaces.Augmentation`: every row is altered on
 its own, every random number comes from ``generator``, and the batch given is left as it is. None of them assumes a
 range of values: pixels may lie in [0, 1], in [0, 255] or be standardised, because borders are filled by reflection and
 colours change in proportion to the image's own mean and standard deviation (so nothing is clipped either).

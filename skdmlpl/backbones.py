@@ -1,4 +1,4 @@
-"""Networks for tables and images that make feature vectors of a batch; see :data:`skdmlpl.interfaces.BackboneFactory`.
+"""Networks for tables and images that make feature vectors of a batch; see :class:`skdmlpl.interfaces.BackboneFactory`.
 
 Each function here is, or returns, a factory: called with the shape of one image it builds the network. Building draws
 the weights from torch's global generator, which the estimator seeds and restores.

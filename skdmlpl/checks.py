@@ -30,7 +30,7 @@ _N_DRAWS = 8
 
 
 def check_backbone(backbone: nn.Module | BackboneFactory, input_shape: tuple[int, ...]) -> None:
-    """Check a network, or a function that builds one, against :data:`skdmlpl.interfaces.BackboneFactory`.
+    """Check a network, or a function that builds one, against :class:`skdmlpl.interfaces.BackboneFactory`.
 
     Rows must become finite vectors of one length, in batches of any size. In evaluation mode, a row's vector must not
     depend on chance or on the other rows. Every parameter that is to be trained must get a gradient.
@@ -183,7 +183,7 @@ def check_selector(selector: Selector | Callable[[np.ndarray, np.ndarray, np.nda
 
 
 def check_augmentation(augmentation: Augmentation, input_shape: tuple[int, ...]) -> None:
-    """Check an augmentation against :data:`skdmlpl.interfaces.Augmentation`.
+    """Check an augmentation against :class:`skdmlpl.interfaces.Augmentation`.
 
     The altered batch must have the shape and the dtype of the batch given, which stays as it is, and be decided by the
     generator given alone. Batches of one row, and of float64, are tried too.

@@ -5,7 +5,6 @@ The protocols are structural: an object fits when it has the methods, whether or
 """
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -24,16 +23,75 @@ __all__ = [
     "StopReason",
 ]
 
-#: Builds a network for inputs of shape ``input_shape`` (without the batch axis): ``(n_features,)`` or
-#: ``(channels, height, width)``. The network maps ``(batch, *input_shape)`` float32 to ``(batch, d)``, for any ``d``.
-#: A ready ``nn.Module`` may be given in its place; it is copied, never trained in place. A network with a method
-#: ``adapt(batches)`` is handed all training inputs once, batch by batch, before training: the place to learn
-#: unsupervised statistics such as column means.
-BackboneFactory = Callable[[tuple[int, ...]], nn.Module]
 
-#: Returns a randomly altered copy of a batch ``(batch, *input_shape)`` of a floating dtype, drawing only from
-#: ``generator``. The input is not modified. Shape, dtype and device are kept.
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+@runtime_checkable
+class BackboneFactory(Protocol):
+    """Builds a network that makes feature vectors of rows. A function of one argument is one, and so is a class.
+
+    A ready ``nn.Module`` may be given in its place; it is copied, never trained in place. A network with a method
+    ``adapt(batches)`` is handed all training inputs once, batch by batch, before training: the place to learn
+    unsupervised statistics such as column means.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdmlpl.interfaces import BackboneFactory
+    >>> def two_layers(input_shape):
+    ...     return torch.nn.Sequential(torch.nn.Linear(input_shape[0], 64), torch.nn.ReLU(), torch.nn.Linear(64, 16))
+    >>> isinstance(two_layers, BackboneFactory)
+    True
+    >>> two_layers((8,))(torch.zeros(5, 8)).shape
+    torch.Size([5, 16])
+    """
+
+    def __call__(self, input_shape: tuple[int, ...], /) -> nn.Module:
+        """Build a network.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one row: ``(n_features,)`` or ``(channels, height, width)``.
+
+        Returns
+        -------
+        nn.Module
+            Maps ``(b, *input_shape)``, float32, to ``(b, d)``, for any ``d``.
+        """
+        ...
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """Alters rows at random. A plain function of the same two arguments is an augmentation too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdmlpl.interfaces import Augmentation
+    >>> def add_noise(batch, generator):
+    ...     return batch + 0.1 * torch.randn(batch.shape, generator=generator).to(batch)
+    >>> isinstance(add_noise, Augmentation)
+    True
+    >>> add_noise(torch.zeros(5, 8), torch.Generator()).shape
+    torch.Size([5, 8])
+    """
+
+    def __call__(self, batch: Tensor, generator: torch.Generator, /) -> Tensor:
+        """Return an altered copy of a batch.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (b, *input_shape), any floating dtype
+            Rows; they are not to be modified.
+        generator : torch.Generator
+            All random numbers come from it, or a fit would not repeat. It lives on the CPU.
+
+        Returns
+        -------
+        Tensor of shape (b, *input_shape)
+            The altered rows, of the dtype and on the device of the batch.
+        """
+        ...
 
 
 @runtime_checkable
