@@ -56,8 +56,7 @@ VARIANTS = {
     "no prior estimate": Variant(patches=((_rounds, "estimate_prior", _even_prior),)),
     "no metric loss": Variant({"metric_weight": 0.0}),
     "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
-    # Beta(a, a) of a tiny a is 0 or 1: no row is mixed.
-    "no mixup": Variant(patches=((_objectives, "_MIXUP_ALPHA", 1e-3),)),
+    "no mixup": Variant(patches=((_objectives, "_mix", lambda batch, partner, share: batch),)),
     "no label smoothing": Variant(patches=((_objectives, "_SMOOTHING", 0.0),)),
     "no favour for given labels": Variant(patches=((_rounds, "_GIVEN_SHARE", 0.0),)),
     "no mean of the weights": Variant(

@@ -19,9 +19,9 @@ from skdmlpl.augmentations import StrongImageAugmentation, WeakImageAugmentation
 from skdmlpl.backbones import small_convnet
 from skdmlpl.samplers import weighted_sampler
 
-# Of the labels-only baseline, as in our own classification loss.
+# Of the labels-only baseline, as in our own classification loss of images.
 _SMOOTHING = 0.1
-_MIXUP_ALPHA = 0.2
+_MIXUP_ALPHA = 1.0
 # Of FixMatch, as published: unlabelled images for each labelled one, and the confidence that a pseudo-label takes. The
 # published ratio is 7; 2 is that of the work on long tails.
 _UNLABELED_RATIO = 2

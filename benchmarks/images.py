@@ -36,8 +36,8 @@ METHODS = {
     "ours": Method(DMLPseudoLabelClassifier, "semi-supervised"),
     "ours-supervised": Method(partial(DMLPseudoLabelClassifier, max_rounds=0), "supervised"),
     "ours-oracle": Method(partial(DMLPseudoLabelClassifier, max_rounds=0), "oracle"),
-    "supervised": Method(partial(LabelledOnly, batch_size=128), "supervised"),
-    "supervised-la": Method(partial(LabelledOnly, batch_size=128, adjust=True), "supervised"),
+    "supervised": Method(partial(LabelledOnly, batch_size=128, weight_decay=1.0), "supervised"),
+    "supervised-la": Method(partial(LabelledOnly, batch_size=128, weight_decay=1.0, adjust=True), "supervised"),
     "fixmatch": Method(FixMatch, "semi-supervised"),
     "fixmatch-la": Method(partial(FixMatch, adjust=True), "semi-supervised"),
 }
@@ -66,7 +66,7 @@ def _published_params(method: str, dataset: str) -> dict[str, Any]:
     else:
         backbone = wide_resnet28_2
     # Published: 64 labelled and 128 other images a step.
-    return {"backbone": backbone, "batch_size": 192 if method in OURS else 64}
+    return {"backbone": backbone, "batch_size": 192 if method in OURS else 64, "weight_decay": 0.05}
 
 
 PRESETS = {

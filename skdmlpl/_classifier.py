@@ -92,7 +92,7 @@ class DMLPseudoLabelClassifier(
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
-        400 for those of 50 columns or more; 500 to 3,000 for images and for a `backbone` of your own.
+        400 for those of 50 columns or more; 500 to 4,000 for images and for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -102,8 +102,8 @@ class DMLPseudoLabelClassifier(
         Peak learning rate of AdamW. Lower it for pretrained backbones.
 
     weight_decay : float or None, default=None
-        Decoupled weight decay. More of it resists overfitting and slows learning. None takes 1 for tables, 3
-        for those of 50 columns or more, and 0.05 for images and for a `backbone` of your own.
+        Decoupled weight decay. More of it resists overfitting and slows learning. None takes 1 for tables and images, 3
+        for tables of 50 columns or more, and 0.05 for a `backbone` of your own.
 
     metric_weight : float, default=0.05
         Weight of the metric loss against the classification loss; 0 leaves deep metric learning out. A high weight
@@ -391,8 +391,10 @@ class DMLPseudoLabelClassifier(
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
         images = len(row_shape) > 1
-        if images or self.backbone is not None:
-            steps, weight_decay = (500, 3000), 0.05
+        if self.backbone is not None:
+            steps, weight_decay = (500, 4000), 0.05
+        elif images:
+            steps, weight_decay = (500, 4000), 1.0
         elif row_shape[0] < MANY_COLUMNS:
             steps, weight_decay = (100, 1200), 1.0
         else:
@@ -405,6 +407,8 @@ class DMLPseudoLabelClassifier(
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
+            # Images are learned from scratch, in so many passes that a network would know its few labels by heart.
+            mixup_alpha=1.0 if images else 0.2,
             metric_weight=self.metric_weight,
         )
 

@@ -18,7 +18,6 @@ __all__ = ["Objective", "classification_objective", "metric_objective"]
 _CLASSIFICATION = "classification loss"
 _METRIC = "'metric_loss'"
 _SMOOTHING = 0.1
-_MIXUP_ALPHA = 0.2
 
 
 class Objective(NamedTuple):
@@ -37,6 +36,7 @@ def classification_objective(
     n_classes: int,
     *,
     proba: np.ndarray | None = None,
+    mixup_alpha: float,
     batch_size: int,
     augment: Augmentation | None,
     metric_loss: MetricLoss | None = None,
@@ -45,10 +45,10 @@ def classification_objective(
 ) -> Objective:
     """Cross-entropy of mixed rows, adjusted by how frequent each class is among the rows drawn.
 
-    Rows are drawn by their weights, and mixed in pairs [1]_. The log-frequencies are added to the logits in training
-    only, so that the network learns what a row would be if all classes were equally frequent [2]_. Targets are smoothed
-    towards the same frequencies: smoothing towards equal ones would contradict the adjustment, and push every doubtful
-    row into the rare classes.
+    Rows are drawn by their weights, and mixed in pairs, with shares of a Beta distribution whose two parameters are
+    ``mixup_alpha`` [1]_. The log-frequencies are added to the logits in training only, so that the network learns what
+    a row would be if all classes were equally frequent [2]_. Targets are smoothed towards the same frequencies:
+    smoothing towards equal ones would contradict the adjustment, and push every doubtful row into the rare classes.
 
     Where rows have class probabilities, ``proba`` (n_samples, n_classes), they aim at these instead of their label.
 
@@ -80,7 +80,7 @@ def classification_objective(
         if augment is not None:
             batch = augment(batch, generator)
         partner = torch.randperm(len(index), generator=generator).to(rows.device)
-        share = torch.from_numpy(beta.beta(_MIXUP_ALPHA, _MIXUP_ALPHA, len(index))).float().to(rows.device)
+        share = torch.from_numpy(beta.beta(mixup_alpha, mixup_alpha, len(index))).float().to(rows.device)
         share = torch.maximum(share, 1 - share)
         batch = _mix(batch, batch[partner], share)
         target = _mix(target, target[partner], share)

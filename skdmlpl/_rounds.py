@@ -33,6 +33,7 @@ class Plan:
     batch_size: int
     learning_rate: float
     weight_decay: float
+    mixup_alpha: float
     metric_weight: float
 
     def steps(self, number: int) -> int:
@@ -92,6 +93,7 @@ def pseudo_label_rounds(
                 _favor_given(weights, given),
                 n_classes,
                 proba=proba,
+                mixup_alpha=plan.mixup_alpha,
                 batch_size=batch_size,
                 augment=augment if augment_classification else None,
                 metric_loss=metric_loss if share_rows else None,

@@ -42,6 +42,7 @@ def classification(network, weights=WEIGHTS, labels=LABELS, proba=None, augment=
         weights,
         3,
         proba=proba,
+        mixup_alpha=0.2,
         batch_size=64,
         augment=augment,
         generator=torch.Generator().manual_seed(seed),
@@ -135,8 +136,8 @@ def test_a_metric_loss_shares_the_pass_of_the_classification_loss():
         return embeddings.sum()
 
     objective = classification_objective(
-        network, ROWS, LABELS, WEIGHTS, 3, batch_size=64, augment=None, metric_loss=keep, metric_weight=0.2,
-        generator=torch.Generator().manual_seed(0),
+        network, ROWS, LABELS, WEIGHTS, 3, mixup_alpha=0.2, batch_size=64, augment=None, metric_loss=keep,
+        metric_weight=0.2, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     alone, _ = classification(Uninformed()).draw(), objective.draw()
     both = objective.draw()

@@ -17,7 +17,9 @@ from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import ConfidenceSelector
 
-PLAN = Plan(max_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, metric_weight=0.3)
+PLAN = Plan(
+    max_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, mixup_alpha=0.2, metric_weight=0.3
+)
 
 
 def naive_admit(proposed, y, share):
@@ -112,7 +114,7 @@ def rounds(network, rows, y, *, plan=PLAN, select=None, seed=0):
 @pytest.mark.parametrize("max_rounds", [0, 1, 2, 7])
 def test_records(max_rounds):
     network, rows, y = setup()
-    records = list(rounds(network, rows, y, plan=Plan(max_rounds, 3, 32, 2e-3, 1e-2, 0.3)))
+    records = list(rounds(network, rows, y, plan=Plan(max_rounds, 3, 32, 2e-3, 1e-2, 0.2, 0.3)))
     assert [record.round for record in records] == list(range(max_rounds + 1))
     assert records[0].n_pseudo_labeled == 0
     np.testing.assert_allclose(records[0].prior, np.bincount(y[y >= 0]) / 20)
@@ -227,7 +229,7 @@ def test_fully_labelled_rows_need_no_rounds():
 
 def test_without_metric_weight_there_is_no_metric_loss():
     network, rows, y = setup()
-    records = list(rounds(network, rows, y, plan=Plan(1, 3, 32, 2e-3, 1e-2, 0.0)))
+    records = list(rounds(network, rows, y, plan=Plan(1, 3, 32, 2e-3, 1e-2, 0.2, 0.0)))
     assert all(math.isnan(record.metric_loss) for record in records)
 
 
