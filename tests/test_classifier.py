@@ -588,6 +588,27 @@ def test_every_other_number_counts_too(params):
     assert not np.array_equal(classifier(**params).fit(X, Y).transform(X), classifier().fit(X, Y).transform(X))
 
 
+@pytest.mark.parametrize(
+    ("backbone", "row_shape", "steps", "weight_decay", "mixup_alpha"),
+    [
+        (None, (49,), (100, 1200), 1.0, 0.2),
+        (None, (50,), (100, 400), 3.0, 0.2),
+        (None, (3, 32, 32), (500, 4000), 1.0, 1.0),
+        (nn.Linear(49, 6), (49,), (500, 4000), 0.05, 0.2),
+        (nn.Conv2d(3, 6, 3), (3, 32, 32), (500, 4000), 0.05, 1.0),
+    ],
+    ids=["narrow table", "wide table", "images", "own backbone", "own backbone for images"],
+)
+def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weight_decay, mixup_alpha):
+    few, some, many = (
+        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_labeled=n, row_shape=row_shape) for n in (10, 180, 9000)
+    )
+    assert (few.n_steps, many.n_steps) == steps
+    assert some.n_steps == max(360, steps[0])
+    for plan in (few, some, many):
+        assert (plan.weight_decay, plan.mixup_alpha) == (weight_decay, mixup_alpha)
+
+
 BACKBONES = {
     "module": small_backbone(),
     "factory": lambda input_shape: nn.Linear(*input_shape, 6),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from skdmlpl import _objectives
 from skdmlpl._objectives import classification_objective, metric_objective
 from skdmlpl._rows import Rows
 from skdmlpl.losses import ContrastiveLoss
@@ -34,7 +35,7 @@ def as_is(batch, generator):
     return batch
 
 
-def classification(network, weights=WEIGHTS, labels=LABELS, proba=None, augment=None, seed=0):
+def classification(network, weights=WEIGHTS, labels=LABELS, proba=None, mixup_alpha=0.2, augment=None, seed=0):
     return classification_objective(
         network,
         ROWS,
@@ -42,7 +43,7 @@ def classification(network, weights=WEIGHTS, labels=LABELS, proba=None, augment=
         weights,
         3,
         proba=proba,
-        mixup_alpha=0.2,
+        mixup_alpha=mixup_alpha,
         batch_size=64,
         augment=augment,
         generator=torch.Generator().manual_seed(seed),
@@ -108,6 +109,16 @@ def test_rows_are_mixed_and_rows_without_weight_never_drawn():
     assert seen.max() <= 49 + 1e-4
     whole = np.isclose(seen, np.round(seen), atol=1e-3)
     assert 0.05 < (~whole).mean() < 0.9
+
+
+@pytest.mark.parametrize(("mixup_alpha", "mean", "slack"), [(1e-3, 1.0, 0.01), (1.0, 0.75, 0.02)])
+def test_the_larger_share_of_a_mixed_row_is_that_of_the_beta_distribution(monkeypatch, mixup_alpha, mean, slack):
+    shares = []
+    monkeypatch.setattr(_objectives, "_mix", lambda batch, partner, share: shares.append(share) or batch)
+    objective = classification(Uninformed(), mixup_alpha=mixup_alpha)
+    for _ in range(40):
+        objective.draw()
+    assert torch.cat(shares).mean().item() == pytest.approx(mean, abs=slack)
 
 
 def test_a_class_of_no_weight_does_not_make_the_loss_infinite():
