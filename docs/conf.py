@@ -3,7 +3,13 @@
 import enum
 from pathlib import Path
 
+import torch
+
 import skdmlpl
+
+# For the examples of the gallery: small networks gain nothing from more threads, and on a busy machine the threads wait
+# for one another.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 

@@ -81,15 +81,15 @@ class Augmentation(Protocol):
 
         Parameters
         ----------
-        batch : Tensor of shape (b, *input_shape), any floating dtype
-            Rows; they are not to be modified.
+        batch : Tensor of shape (b, ...), any floating dtype
+            Rows of a table or images; they are not to be modified.
         generator : torch.Generator
             All random numbers come from it, or a fit would not repeat. It lives on the CPU.
 
         Returns
         -------
-        Tensor of shape (b, *input_shape)
-            The altered rows, of the dtype and on the device of the batch.
+        Tensor of shape (b, ...)
+            The altered rows, of the shape, the dtype and on the device of the batch.
         """
         ...
 
