@@ -407,7 +407,7 @@ class DMLPseudoLabelClassifier(
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
-            # Images are learned from scratch, in so many passes that a network would know its few labels by heart.
+            # Images are passed so often that a network would know their few given labels by heart.
             mixup_alpha=1.0 if images else 0.2,
             metric_weight=self.metric_weight,
         )
