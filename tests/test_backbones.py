@@ -91,7 +91,7 @@ class TestImageNetworks:
 
 
 def test_parameter_counts():
-    assert 0.75e6 < n_parameters(small_convnet((3, 32, 32))) < 0.85e6
+    assert 0.3e6 < n_parameters(small_convnet((3, 32, 32))) < 0.7e6
     # 1.47 million, as the literature has it for WRN-28-2, with the classifier of 10 classes that is not part of it
     assert n_parameters(wide_resnet28_2((3, 32, 32))) + 1290 == 1_467_610
 
@@ -114,7 +114,7 @@ def test_small_convnet_learns():
     network.adapt([images])
     classifier = nn.Sequential(network, nn.Linear(128, 4))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3)
-    for _ in range(30):
+    for _ in range(15):
         loss = nn.functional.cross_entropy(classifier(images), labels)
         optimizer.zero_grad()
         loss.backward()
