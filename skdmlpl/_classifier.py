@@ -91,9 +91,8 @@ class DMLPseudoLabelClassifier(
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
-        few labels in the end. None takes two for each labelled row, or four for each labelled image, within limits: 100
-        to 1,200 for tables, 100 to 400 for those of 50 columns or more, 500 to 4,000 for images and for a `backbone` of
-        your own.
+        few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
+        400 for those of 50 columns or more; 1,500 to 4,000 for images; 500 to 4,000 for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -395,14 +394,14 @@ class DMLPseudoLabelClassifier(
         if self.backbone is not None:
             steps, weight_decay = (500, 4000), 0.05
         elif images:
-            steps, weight_decay = (500, 4000), 1.0
+            # However few have a label, the network has to learn to see.
+            steps, weight_decay = (1500, 4000), 1.0
         elif row_shape[0] < MANY_COLUMNS:
             steps, weight_decay = (100, 1200), 1.0
         else:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
             steps, weight_decay = (100, 400), 3.0
-        # The network for images has to learn to see, from images without labels too: that takes longer.
-        n_steps = int(np.clip((4 if images else 2) * n_labeled, *steps))
+        n_steps = int(np.clip(2 * n_labeled, *steps))
         return Plan(
             max_rounds=self.max_rounds,
             n_steps=n_steps if self.n_steps is None else self.n_steps,
