@@ -156,19 +156,25 @@ def write_markdown(folder: Path = RESULTS) -> None:
 
 
 def plot(record: dict, path: Path) -> None:
-    """Bars of bACC with their standard deviation; a dashed line at the best possible score, where it is known."""
+    """bACC with its standard deviation; a dashed line at the best possible score, where it is known.
+
+    Oracles, which see labels that nobody has, are grey.
+    """
     from matplotlib.figure import Figure
 
     names = [name for name in METHODS if any(r["method"] == name for r in record["runs"])]
-    scores = [[100 * r["bacc"] for r in record["runs"] if r["method"] == name] for name in names]
-    figure = Figure(figsize=(7, 0.8 + 0.3 * len(names)), layout="constrained")
+    figure = Figure(figsize=(7, 0.8 + 0.26 * len(names)), layout="constrained")
     ax = figure.subplots()
-    colors = ["tab:orange" if METHODS[name].family == "ours" else "tab:blue" for name in names]
-    ax.barh(names, [np.mean(s) for s in scores], xerr=[np.std(s) for s in scores], color=colors)
+    for name in names:
+        scores = [100 * r["bacc"] for r in record["runs"] if r["method"] == name]
+        color = "tab:orange" if METHODS[name].family == "ours" else "tab:blue"
+        color = "tab:gray" if METHODS[name].role == "oracle" else color
+        ax.errorbar(np.mean(scores), name, xerr=np.std(scores), marker="o", capsize=3, color=color)
     bayes = [p["bayes"] for p in record["problems"].values() if p["bayes"] is not None]
     if bayes:
         ax.axvline(100 * np.mean(bayes), color="black", linestyle="--")
     ax.invert_yaxis()
+    ax.grid(alpha=0.3)
     ax.set(xlabel="balanced accuracy (%)", title=f"{record['dataset']}, {record['distribution']}")
     figure.savefig(path, dpi=120)
 

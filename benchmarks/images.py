@@ -319,6 +319,7 @@ def write_markdown(folder: Path = RESULTS) -> None:
 def plot(record: dict, path: Path) -> None:
     """bACC against image passes, one curve a method, with its standard deviation over the seeds."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, NullFormatter
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
@@ -334,6 +335,9 @@ def plot(record: dict, path: Path) -> None:
             marker="o", capsize=3, label=method, **ours,
         )  # fmt: skip
     ax.set(xscale="log", xlabel="image passes", ylabel="balanced accuracy (%)", title=heading(record))
+    ax.set_xticks(CURVE)
+    ax.xaxis.set_major_formatter(EngFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(alpha=0.3)
     ax.legend()
     figure.savefig(path, dpi=120)
@@ -366,7 +370,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, choices=(32, 64), default=32, help="pixels of small-imagenet127")
     parser.add_argument("--preset", nargs="+", choices=PRESETS, default=["cpu"])
     parser.add_argument("--methods", nargs="+", choices=METHODS)
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 0")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seeds are counted from here (0)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--plot", action="store_true", help="write a PNG beside each result")
     parser.add_argument("--validation", action="store_true", help="score on spare training images; kept in the cache")
@@ -419,7 +424,7 @@ def _measure(
             for preset in args.preset:
                 features = [f"lite0-{args.pretrained}"] if args.pretrained else []
                 path = folder / f"images-{'-'.join([*split.name.split(), preset, *features])}.json"
-                for seed in range(args.seeds):
+                for seed in range(args.first_seed, args.first_seed + args.seeds):
                     record = update(
                         path,
                         split,

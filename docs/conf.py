@@ -81,14 +81,17 @@ def hide_signatures_of_what_is_not_called(app, what, name, obj, options, signatu
     return signature, return_annotation
 
 
-def append_result_tables(app, docname, source):
-    """Put the tables that the benchmark scripts wrote at the end of the benchmark page."""
+def append_results(app, docname, source):
+    """Put what the benchmark scripts wrote at the end of the benchmark page: tables, and the plots of the same kind."""
     if docname == "benchmarks":
-        for path in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
-            source[0] += f"\n.. include:: ../benchmarks/results/{path.name}\n   :parser: myst_parser.sphinx_\n"
+        results = ROOT / "benchmarks" / "results"
+        for table in sorted(results.glob("*.md")):
+            source[0] += f"\n.. include:: ../benchmarks/results/{table.name}\n   :parser: myst_parser.sphinx_\n"
+            for plot in sorted(results.glob(f"{table.stem}-*.png")):
+                source[0] += f"\n.. image:: ../benchmarks/results/{plot.name}\n   :alt: {plot.stem}\n"
 
 
 def setup(app):
     app.connect("autodoc-skip-member", skip_foreign_members)
     app.connect("autodoc-process-signature", hide_signatures_of_what_is_not_called)
-    app.connect("source-read", append_result_tables)
+    app.connect("source-read", append_results)
