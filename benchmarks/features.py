@@ -103,8 +103,12 @@ def gaps(runs: list[dict], name: str) -> list[float]:
 
 
 def mean_std(values: Iterable[float], scale: float = 1, digits: int = 1) -> str:
+    """Mean ± standard deviation. A single value has no deviation, and no value is a dash."""
     values = scale * np.array(list(values))
-    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}" if len(values) else "-"
+    if len(values) == 0:
+        return "-"
+    deviation = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{deviation}"
 
 
 def table(record: dict) -> str:
