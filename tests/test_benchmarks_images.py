@@ -223,6 +223,23 @@ def test_a_split_has_the_usual_numbers_unless_told():
         split_of("imagenet127", **{**default, "imbalance_ratio": 100.0})
 
 
+def test_seeds_are_counted_from_the_first(monkeypatch, tmp_path):
+    seeds = []
+
+    def record_seed(path, split, preset, seed, methods, **settings):
+        seeds.append(seed)
+        return {"split": split.name, "preset": preset, "pixels": None, "runs": []}
+
+    monkeypatch.setattr(benchmark, "update", record_seed)
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path)
+    monkeypatch.setattr(benchmark, "write_markdown", lambda folder: None)
+    threads = str(torch.get_num_threads())
+    command = ["images", "--dataset", "cifar10", "--first-seed", "2", "--seeds", "3", "--threads", threads]
+    monkeypatch.setattr("sys.argv", command)
+    benchmark.main()
+    assert seeds == [2, 3, 4]
+
+
 def test_a_dry_run_takes_the_steps_asked_for(monkeypatch, capsys):
     monkeypatch.setitem(benchmark.PRESETS, "cpu", benchmark.Preset(lambda *_: {"backbone": tiny}))
     dry_run("cifar100", "cpu", ["ours", "fixmatch-la"], size=32, n_steps=5)
