@@ -195,7 +195,7 @@ def test_encoding_leaves_the_labels_alone():
         ("learning_rate", 0.0, ["float in the range (0", "0.0"]),
         ("learning_rate", np.inf, ["float", "inf"]),
         ("weight_decay", -1e-9, ["float in the range [0", "-1e-09"]),
-        ("metric_weight", -1, ["float in the range [0", "-1"]),
+        ("metric_weight", -1, ["float in the range [0", "None", "-1"]),
         ("metric_weight", "0.3", ["float", "'0.3'"]),
         ("device", 0, ["'str'", "torch.device", "0"]),
         ("random_state", -1, ["int in the range [0", "-1"]),
