@@ -107,8 +107,9 @@ class DMLPseudoLabelClassifier(
 
     metric_weight : float or None, default=None
         Weight of the metric loss against the classification loss; 0 leaves deep metric learning out. A high weight
-        makes the classes compact, which pays where their shapes can be learned from few rows, and slows learning to
-        see. None takes 0.05 for tables and 0.01 for images.
+        makes the classes compact: it pays where rows have few columns, overfits where they are embeddings already, and
+        makes a network slow to learn to see. None takes 0.05 for tables, and 0.01 for those of 50 columns or more and
+        for images.
 
     device : str, torch.device or None, default=None
         Where to train and predict. None takes a CUDA device if there is one, else the CPU. A saved estimator is loaded
@@ -390,18 +391,21 @@ class DMLPseudoLabelClassifier(
 
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
-        images = len(row_shape) > 1
+        images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
         if self.backbone is not None:
             steps, weight_decay = (500, 4000), 0.05
         elif images:
             # However few have a label, the network has to learn to see.
             steps, weight_decay = (1500, 4000), 1.0
-        elif row_shape[0] < MANY_COLUMNS:
-            steps, weight_decay = (100, 1200), 1.0
-        else:
+        elif wide:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
             steps, weight_decay = (100, 400), 3.0
+        else:
+            steps, weight_decay = (100, 1200), 1.0
         n_steps = int(np.clip(2 * n_labeled, *steps))
+        # Where few columns say how alike rows are, the metric loss helps most. Of embeddings it overfits, and images it
+        # makes slow to learn.
+        metric_weight = 0.01 if images or wide else 0.05
         return Plan(
             max_rounds=self.max_rounds,
             n_steps=n_steps if self.n_steps is None else self.n_steps,
@@ -410,8 +414,7 @@ class DMLPseudoLabelClassifier(
             weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
             # Images are passed so often that a network would know their few given labels by heart.
             mixup_alpha=1.0 if images else 0.2,
-            # Under the weight that tables profit from, networks are slow to learn to see, above all in few steps.
-            metric_weight=(0.01 if images else 0.05) if self.metric_weight is None else self.metric_weight,
+            metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
         )
 
     def __getstate__(self):

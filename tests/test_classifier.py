@@ -592,7 +592,7 @@ def test_every_other_number_counts_too(params):
     ("backbone", "row_shape", "steps", "weight_decay", "mixup_alpha", "metric_weight"),
     [
         (None, (49,), (100, 1200), 1.0, 0.2, 0.05),
-        (None, (50,), (100, 400), 3.0, 0.2, 0.05),
+        (None, (50,), (100, 400), 3.0, 0.2, 0.01),
         (None, (3, 32, 32), (1500, 4000), 1.0, 1.0, 0.01),
         (nn.Linear(49, 6), (49,), (500, 4000), 0.05, 0.2, 0.05),
         (nn.Conv2d(3, 6, 3), (3, 32, 32), (500, 4000), 0.05, 1.0, 0.01),
