@@ -40,7 +40,8 @@ class _Task(NamedTuple):
 
     def sampler(self, chosen: Tensor, batch_size: int) -> Callable[[], np.ndarray]:
         """Draw rows of the mask ``chosen``, all equally often."""
-        return weighted_sampler(chosen.cpu().numpy().astype(float), batch_size, self.generator)
+        chosen, labels = chosen.cpu().numpy(), self.y.cpu().numpy()
+        return weighted_sampler(chosen.astype(float), batch_size, self.generator, labels)
 
 
 class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
@@ -132,6 +133,8 @@ class LabelledOnly(_ImageBaseline):
             target = F.one_hot(task.y[index], len(task.frequency)).float()
             target = torch.lerp(target, task.frequency, _SMOOTHING)
             share = mixing.sample((len(index),)).to(images.device)
+            # The larger share to the image itself, so that all count about equally: batches vary less.
+            share = torch.maximum(share, 1 - share)
             partner = torch.randperm(len(index), generator=task.generator).to(images.device)
             images = torch.lerp(images[partner], images, share[:, None, None, None])
             target = torch.lerp(target[partner], target, share[:, None])

@@ -61,7 +61,7 @@ def classification_objective(
        :arxiv:`1710.09412`.
     .. [2] Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, :arxiv:`2007.07314`.
     """
-    draw_index = weighted_sampler(weights, batch_size, generator)
+    draw_index = weighted_sampler(weights, batch_size, generator, labels)
     if proba is None:
         frequency = np.bincount(labels[weights > 0], weights=weights[weights > 0], minlength=n_classes)
     else:
@@ -121,7 +121,9 @@ def metric_objective(
        :arxiv:`2006.07529`, for contrastive learning on the unlabelled rows of a long tail.
     """
     n_ids = min(len(unlabeled), n_classes, batch_size // 4)
-    draw_labeled = weighted_sampler(class_balanced_weights(labels, weights), batch_size - 2 * n_ids, generator)
+    draw_labeled = weighted_sampler(
+        class_balanced_weights(labels, weights), batch_size - 2 * n_ids, generator, labels
+    )
     classes = torch.from_numpy(labels)
     ids = torch.arange(n_classes, n_classes + n_ids)
 
