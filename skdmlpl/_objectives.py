@@ -121,9 +121,7 @@ def metric_objective(
        :arxiv:`2006.07529`, for contrastive learning on the unlabelled rows of a long tail.
     """
     n_ids = min(len(unlabeled), n_classes, batch_size // 4)
-    draw_labeled = weighted_sampler(
-        class_balanced_weights(labels, weights), batch_size - 2 * n_ids, generator, labels
-    )
+    draw_labeled = weighted_sampler(class_balanced_weights(labels, weights), batch_size - 2 * n_ids, generator, labels)
     classes = torch.from_numpy(labels)
     ids = torch.arange(n_classes, n_classes + n_ids)
 
