@@ -92,7 +92,7 @@ class DMLPseudoLabelClassifier(
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
-        400 for those of 50 columns or more; 1,500 to 2,000 for images; 500 to 4,000 for a `backbone` of your own.
+        400 for those of 50 columns or more; 1,500 to 4,000 for images; 500 to 4,000 for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -396,7 +396,7 @@ class DMLPseudoLabelClassifier(
             steps, weight_decay = (500, 4000), 0.05
         elif images:
             # However few have a label, the network has to learn to see.
-            steps, weight_decay = (1500, 2000), 1.0
+            steps, weight_decay = (1500, 4000), 1.0
         elif wide:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
             steps, weight_decay = (100, 400), 3.0
