@@ -179,7 +179,7 @@ def test_a_selector_cannot_change_the_given_labels():
 def test_training_aims_at_the_probabilities_of_a_selector():
     def losses(aim):
         def select(embeddings, y, proba):
-            labels = np.arange(len(y)) % 3
+            labels = proba.argmax(axis=1)
             return PseudoLabels(labels, np.ones(len(y)), aim(np.eye(3)[labels]))
 
         return [record.classification_loss for record in rounds(*setup(), select=select)]
@@ -188,7 +188,7 @@ def test_training_aims_at_the_probabilities_of_a_selector():
     np.testing.assert_allclose(losses(lambda certain: certain), labels_alone, rtol=1e-4)
     doubtful = losses(lambda certain: 0.5 * certain + 0.5 / 3)
     assert doubtful[0] == labels_alone[0]
-    assert abs(doubtful[-1] - labels_alone[-1]) > 0.005
+    assert doubtful[-1] > labels_alone[-1] + 0.05
 
 
 def test_rows_left_out_stay_without_a_label():
