@@ -111,6 +111,15 @@ def test_rows_are_mixed_and_rows_without_weight_never_drawn():
     assert 0.05 < (~whole).mean() < 0.9
 
 
+def test_every_batch_has_the_share_of_each_class():
+    drawn = []
+    objective = classification(Uninformed(), augment=lambda batch, _: drawn.append(batch[:, 0].int()) or batch)
+    for _ in range(100):
+        objective.draw()
+    counts = np.array([np.bincount(LABELS[rows], minlength=3) for rows in drawn])
+    assert (np.abs(counts - 64 * np.array([40, 8, 2]) / 50) < 2).all()
+
+
 @pytest.mark.parametrize(("mixup_alpha", "mean", "slack"), [(1e-3, 1.0, 0.01), (1.0, 0.75, 0.02)])
 def test_the_larger_share_of_a_mixed_row_is_that_of_the_beta_distribution(monkeypatch, mixup_alpha, mean, slack):
     shares = []
@@ -223,6 +232,9 @@ def test_classes_are_drawn_equally_often_and_rows_within_them_by_weight():
     rows, labels = metric_batches(300, weights=weights)
     counts = np.bincount(labels[labels < 3])
     np.testing.assert_allclose(counts / counts.sum(), 1 / 3, atol=0.02)
+    for batch_labels in labels:  # in every batch, too
+        counts = np.bincount(batch_labels[batch_labels < 3], minlength=3)
+        assert (np.abs(counts - counts.sum() / 3) < 2).all()
     assert (rows < 20).sum() / (rows < 40).sum() == pytest.approx(0.2, abs=0.03)
 
 
