@@ -1,7 +1,6 @@
 """Baselines on images: labelled images alone, and FixMatch. Network, optimiser and views are those of our method."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import Tensor
 
 from skdmlpl._network import EmbeddingNetwork, build_network
-from skdmlpl._objectives import Objective
+from skdmlpl._objectives import Objective, classification_objective
 from skdmlpl._rows import Rows
 from skdmlpl._runtime import isolated_torch, resolve_device
 from skdmlpl._training import Budget, classify_in_batches, optimize
@@ -19,8 +18,7 @@ from skdmlpl.augmentations import StrongImageAugmentation, WeakImageAugmentation
 from skdmlpl.backbones import small_convnet
 from skdmlpl.samplers import weighted_sampler
 
-# Of the labels-only baseline, as in our own classification loss of images.
-_SMOOTHING = 0.1
+# Of the labels-only baseline, as our method has it for images.
 _MIXUP_ALPHA = 1.0
 # Of FixMatch, as published: unlabelled images for each labelled one, and the confidence that a pseudo-label takes. The
 # published ratio is 7; 2 is that of the work on long tails.
@@ -33,15 +31,9 @@ class _Task(NamedTuple):
 
     network: EmbeddingNetwork
     rows: Rows
-    y: Tensor  # (n_samples,), class indices, -1 for unlabelled images
-    frequency: Tensor  # (n_classes,), of the labelled images
-    log_prior: Tensor  # (n_classes,), added to the logits of labelled images in training; zeros without adjustment
+    y: np.ndarray  # (n_samples,), class indices, -1 for unlabelled images
+    frequency: np.ndarray  # (n_classes,), of the labelled images
     generator: torch.Generator
-
-    def sampler(self, chosen: Tensor, batch_size: int) -> Callable[[], np.ndarray]:
-        """Draw rows of the mask ``chosen``, all equally often."""
-        chosen, labels = chosen.cpu().numpy(), self.y.cpu().numpy()
-        return weighted_sampler(chosen.astype(float), batch_size, self.generator, labels)
 
 
 class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
@@ -91,18 +83,8 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
             # All views mirror images, so they are predicted from both sides, as ours are.
             network = build_network(self.backbone, rows[np.arange(2)], len(frequency), mirror=True)
             network.adapt(rows)
-            prior = torch.from_numpy(frequency).float().to(device)
-            task = _Task(
-                network,
-                rows,
-                y=torch.from_numpy(y).to(device),
-                frequency=prior,
-                log_prior=prior.log() if self.adjust else torch.zeros_like(prior),
-                generator=torch.Generator().manual_seed(self.random_state),
-            )
-            draw = self._loss(task)
-            objective = Objective((f"loss of {type(self).__name__}",), (1.0,), lambda: (draw(),))
-            optimize(network, [objective], Budget(self.n_steps, self.learning_rate, self.weight_decay))
+            task = _Task(network, rows, y, frequency, torch.Generator().manual_seed(self.random_state))
+            optimize(network, [self._objective(task)], Budget(self.n_steps, self.learning_rate, self.weight_decay))
         self.network_ = network
         return self
 
@@ -111,37 +93,29 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
         return self.classes_[logits.argmax(axis=1)]
 
     @abstractmethod
-    def _loss(self, task: _Task) -> Callable[[], Tensor]:
-        """Return a function that draws images and returns their loss."""
+    def _objective(self, task: _Task) -> Objective:
+        """Return what training minimises."""
 
 
 class LabelledOnly(_ImageBaseline):
-    """Cross-entropy of strongly altered, mixed images: what the labelled images alone are good for.
+    """The classification loss of our method on the labelled images alone: what they are good for.
 
-    Targets are mixed in pairs (mixup, Zhang et al. 2018, arXiv 1710.09412) and smoothed towards the class frequencies.
+    Without ``adjust``, it is not adjusted by the class frequencies.
     """
 
-    def _loss(self, task: _Task) -> Callable[[], Tensor]:
-        draw_labeled = task.sampler(task.y >= 0, self.batch_size)
-        augment = StrongImageAugmentation()
-        # Draws from torch's own generator, which is seeded for the fit.
-        mixing = torch.distributions.Beta(_MIXUP_ALPHA, _MIXUP_ALPHA)
-
-        def draw() -> Tensor:
-            index = draw_labeled()
-            images = augment(task.rows[index], task.generator)
-            target = F.one_hot(task.y[index], len(task.frequency)).float()
-            target = torch.lerp(target, task.frequency, _SMOOTHING)
-            share = mixing.sample((len(index),)).to(images.device)
-            # The larger share to the image itself, so that all count about equally: batches vary less.
-            share = torch.maximum(share, 1 - share)
-            partner = torch.randperm(len(index), generator=task.generator).to(images.device)
-            images = torch.lerp(images[partner], images, share[:, None, None, None])
-            target = torch.lerp(target[partner], target, share[:, None])
-            _, logits = task.network(images)
-            return F.cross_entropy(logits + task.log_prior, target)
-
-        return draw
+    def _objective(self, task: _Task) -> Objective:
+        return classification_objective(
+            task.network,
+            task.rows,
+            task.y,
+            (task.y >= 0).astype(np.float64),
+            len(task.frequency),
+            adjust=self.adjust,
+            mixup_alpha=_MIXUP_ALPHA,
+            batch_size=self.batch_size,
+            augment=StrongImageAugmentation(),
+            generator=task.generator,
+        )
 
 
 class FixMatch(_ImageBaseline):
@@ -152,12 +126,16 @@ class FixMatch(_ImageBaseline):
     labelled images makes the network's probabilities those of equally frequent classes, and they label as they are.
     """
 
-    def _loss(self, task: _Task) -> Callable[[], Tensor]:
-        draw_labeled = task.sampler(task.y >= 0, self.batch_size)
-        draw_unlabeled = task.sampler(task.y < 0, _UNLABELED_RATIO * self.batch_size)
+    def _objective(self, task: _Task) -> Objective:
+        labeled = (task.y >= 0).astype(np.float64)
+        draw_labeled = weighted_sampler(labeled, self.batch_size, task.generator, task.y)
+        draw_unlabeled = weighted_sampler(1 - labeled, _UNLABELED_RATIO * self.batch_size, task.generator)
         weak, strong = WeakImageAugmentation(), StrongImageAugmentation()
+        frequency = torch.from_numpy(task.frequency).float().to(task.rows.device)
+        log_prior = frequency.log() if self.adjust else torch.zeros_like(frequency)
+        classes = torch.from_numpy(task.y).to(task.rows.device)
 
-        def draw() -> Tensor:
+        def draw() -> tuple[Tensor]:
             index, images = draw_labeled(), task.rows[draw_unlabeled()]
             with torch.no_grad():
                 _, logits = task.network(weak(images, task.generator))
@@ -165,8 +143,8 @@ class FixMatch(_ImageBaseline):
             # Labelled and unlabelled images in one batch: batch norms see both.
             views = torch.cat([weak(task.rows[index], task.generator), strong(images, task.generator)])
             _, logits = task.network(views)
-            labeled = F.cross_entropy(logits[: len(index)] + task.log_prior, task.y[index])
-            unlabeled = F.cross_entropy(logits[len(index) :], pseudo_labels, reduction="none")
-            return labeled + (unlabeled * (confidence >= _THRESHOLD)).mean()
+            labeled_loss = F.cross_entropy(logits[: len(index)] + log_prior, classes[index])
+            unlabeled_loss = F.cross_entropy(logits[len(index) :], pseudo_labels, reduction="none")
+            return (labeled_loss + (unlabeled_loss * (confidence >= _THRESHOLD)).mean(),)
 
-        return draw
+        return Objective(("loss of FixMatch",), (1.0,), draw)

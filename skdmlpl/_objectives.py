@@ -36,6 +36,7 @@ def classification_objective(
     n_classes: int,
     *,
     proba: np.ndarray | None = None,
+    adjust: bool = True,
     mixup_alpha: float,
     batch_size: int,
     augment: Augmentation | None,
@@ -49,6 +50,7 @@ def classification_objective(
     ``mixup_alpha`` [1]_. The log-frequencies are added to the logits in training only, so that the network learns what
     a row would be if all classes were equally frequent [2]_. Targets are smoothed towards the same frequencies:
     smoothing towards equal ones would contradict the adjustment, and push every doubtful row into the rare classes.
+    Without ``adjust`` nothing is added, and the network learns the frequencies along with the rows.
 
     Where rows have class probabilities, ``proba`` (n_samples, n_classes), they aim at these instead of their label.
 
@@ -67,7 +69,7 @@ def classification_objective(
     else:
         frequency = weights.astype(proba.dtype) @ proba
     frequency = torch.from_numpy(frequency / frequency.sum()).float().to(rows.device)
-    adjustment = _adjustment(frequency)
+    adjustment = _adjustment(frequency) if adjust else torch.zeros_like(frequency)
     classes = torch.from_numpy(labels)
     # Beta(a, a) from two exponentiated uniforms would need rejection; numpy's generator is seeded from ours instead.
     beta = np.random.default_rng(_seed_from(generator))

@@ -95,6 +95,16 @@ def test_baselines_learn_what_is_easy_and_repeat(problem, make, adjust):
     assert (predictions[0] == problem.y_test).mean() > 0.8
 
 
+def test_labels_only_is_our_model_without_rounds_and_metric_loss(problem):
+    X, y = problem.training_rows("supervised")
+    common = dict(n_steps=30, backbone=tiny, batch_size=32, weight_decay=0.1, random_state=3)
+    baseline = LabelledOnly(adjust=True, **common).fit(X, y)
+    ours = DMLPseudoLabelClassifier(max_rounds=0, metric_weight=0.0, **common).fit(X, y)
+    expected = ours.network_.state_dict()
+    for name, value in baseline.network_.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
 @pytest.mark.parametrize("make", [LabelledOnly, FixMatch])
 def test_adjustment_keeps_class_frequencies_out_of_the_predictions(make):
     """Where all images are alike, the frequencies decide, unless the loss was adjusted by them."""
