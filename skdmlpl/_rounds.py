@@ -18,6 +18,11 @@ __all__ = ["Plan", "pseudo_label_rounds"]
 
 # Given labels make up at least this share of the rows drawn: they are right.
 _GIVEN_SHARE = 0.5
+# A network has learned enough to teach itself once it has this recall on the given labels, or has seen each of them so
+# many times. Before, the share of rows drawn that it has labelled shrinks by a power of how far it has come.
+_ENOUGH_RECALL = 0.9
+_ENOUGH_PASSES = 60
+_MATURITY_POWER = 6
 # A batch has no more rows than there are to draw from, but enough for the metric loss to compare.
 _MIN_BATCH = 32
 # Steps of a later round, as a share of those of round 0: it starts from a trained network.
@@ -62,6 +67,8 @@ def pseudo_label_rounds(
 
     Round 0 trains on the given labels alone. Each later round labels the unlabelled rows anew, takes the most reliable
     share of every class, a share that grows to all of them in the last round, and goes on training with these labels.
+    Given labels make up half of the rows drawn at least, and nearly all as long as the network has hardly learned them.
+
     The rounds share one schedule of the learning rate, which ends at zero: the early ones explore, with labels that are
     often wrong, and the last ones settle. While a record is looked at, ``network`` holds the average of its weights so
     far: what is left where no further record is asked for.
@@ -71,6 +78,7 @@ def pseudo_label_rounds(
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights, proba = PseudoLabels(y, given.astype(np.float64))
+    favor, n_passes = _GIVEN_SHARE, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
     training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
@@ -79,10 +87,12 @@ def pseudo_label_rounds(
             embeddings, logits = forward_in_batches(network, rows)
             prior = estimate_prior(softmax(logits[~given]), labeled_prior)
             proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
+            favor = given_share(logits[given], y[given], n_passes)
             del embeddings, logits  # large, and of no use in training
             labels, weights, proba = admit(proposed, y, share=number / n_rounds)
             del proposed
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
+        drawn = _favor_given(weights, given, favor)
         # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
         share_rows = augment_classification and plan.metric_weight > 0
         objectives = [
@@ -90,7 +100,7 @@ def pseudo_label_rounds(
                 network,
                 rows,
                 labels,
-                _favor_given(weights, given),
+                drawn,
                 n_classes,
                 proba=proba,
                 mixup_alpha=plan.mixup_alpha,
@@ -118,6 +128,7 @@ def pseudo_label_rounds(
                 )
             )
         losses = training.run(objectives, plan.steps(number))
+        n_passes += plan.steps(number) * batch_size * drawn[given].mean() / drawn.sum()
         yield RoundRecord(
             round=number,
             pseudo_labels=PseudoLabels(labels[~given], weights[~given]),
@@ -163,7 +174,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return torch.from_numpy(logits).softmax(dim=1).numpy()
 
 
-def _favor_given(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Raise the weights of given labels to their share of the total where they fall short of it."""
-    needed = _GIVEN_SHARE / (1 - _GIVEN_SHARE) * weights[~given].sum() / given.sum()
+def given_share(logits: np.ndarray, y: np.ndarray, n_passes: float) -> float:
+    """Return the least share of given labels among the rows drawn: a half, and more before a network has learned them.
+
+    That it has is told by its logits (n, n_classes) on the rows labelled ``y``: what it has not learned of rows it is
+    trained on, it cannot know of others. Or by how often it has seen each of them, as hard rows may never be learned.
+    In a short training on images both are low, and given labels have more to teach than its own guesses.
+    """
+    sizes = np.bincount(y)
+    recalls = np.bincount(y, weights=logits.argmax(axis=1) == y)[sizes > 0] / sizes[sizes > 0]
+    maturity = min(1.0, max(recalls.mean() / _ENOUGH_RECALL, n_passes / _ENOUGH_PASSES))
+    return 1 - (1 - _GIVEN_SHARE) * maturity**_MATURITY_POWER
+
+
+def _favor_given(weights: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
+    """Raise the weights of given labels to ``share`` of the total where they fall short of it."""
+    needed = share / (1 - share) * weights[~given].sum() / given.sum()
     return np.where(given, max(1.0, needed), weights)

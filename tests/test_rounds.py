@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from skdmlpl import _rounds
 from skdmlpl._network import build_network
-from skdmlpl._rounds import Plan, admit, pseudo_label_rounds, softmax
+from skdmlpl._rounds import Plan, admit, given_share, pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._training import Training
 from skdmlpl.interfaces import PseudoLabels
@@ -182,13 +184,65 @@ def test_training_aims_at_the_probabilities_of_a_selector():
             labels = proba.argmax(axis=1)
             return PseudoLabels(labels, np.ones(len(y)), aim(np.eye(3)[labels]))
 
-        return [record.classification_loss for record in rounds(*setup(), select=select)]
+        # Long enough to learn the given labels: before, pseudo-labels hardly count.
+        plan = replace(PLAN, n_steps=40, learning_rate=2e-2)
+        return [record.classification_loss for record in rounds(*setup(), select=select, plan=plan)]
 
     labels_alone = losses(lambda certain: None)
     np.testing.assert_allclose(losses(lambda certain: certain), labels_alone, rtol=1e-4)
     doubtful = losses(lambda certain: 0.5 * certain + 0.5 / 3)
     assert doubtful[0] == labels_alone[0]
     assert doubtful[-1] > labels_alone[-1] + 0.05
+
+
+def logits_with_recalls(y, recalls):
+    """Logits that are right on the first rows of each class, so many that these are its recalls."""
+    right = np.concatenate(
+        [np.arange(n) < round(recall * n) for n, recall in zip(np.bincount(y), recalls, strict=True)]
+    )
+    return np.eye(3, dtype=np.float32)[np.where(right, y, (y + 1) % 3)]
+
+
+@pytest.mark.parametrize(
+    ("recalls", "n_passes", "share"),
+    [
+        ((1.0, 1.0, 1.0), 1, 0.5),
+        ((0.9, 0.9, 0.9), 1, 0.5),
+        ((1.0, 1.0, 0.7), 1, 0.5),
+        ((0.8, 0.8, 0.8), 1, 1 - 0.5 * (8 / 9) ** 6),
+        ((1.0, 0.5, 0.0), 1, 1 - 0.5 * (5 / 9) ** 6),
+        ((1.0, 0.5, 0.0), 45, 1 - 0.5 * (3 / 4) ** 6),
+        ((0.0, 0.0, 0.0), 60, 0.5),
+        ((0.0, 0.0, 0.0), 500, 0.5),
+        ((0.0, 0.0, 0.0), 6, 1 - 0.5e-6),
+    ],
+)
+def test_given_labels_that_a_network_has_not_learned_yet_leave_little_to_its_own(recalls, n_passes, share):
+    y = np.repeat([0, 1, 2], [80, 20, 10])
+    assert given_share(logits_with_recalls(y, recalls), y, n_passes) == pytest.approx(share, abs=1e-9)
+
+
+@pytest.mark.parametrize("training", ["none", "good", "long"])
+def test_rows_drawn_are_mostly_given_ones_until_a_network_has_learned_them(training, monkeypatch):
+    plan = {
+        "none": replace(PLAN, n_steps=2, learning_rate=1e-9),
+        "good": replace(PLAN, n_steps=20, learning_rate=2e-2),
+        "long": replace(PLAN, n_steps=100, learning_rate=1e-9),  # 160 passes of 20 rows in batches of 32
+    }[training]
+    drawn = []
+
+    def spy(network, rows, labels, weights, *args, **kwargs):
+        drawn.append(weights[:20].sum() / weights.sum())
+        return objective(network, rows, labels, weights, *args, **kwargs)
+
+    objective = _rounds.classification_objective
+    monkeypatch.setattr(_rounds, "classification_objective", spy)
+    list(rounds(*setup(), plan=plan, select=lambda embeddings, y, proba: PseudoLabels(proba.argmax(1), np.ones(50))))
+    assert drawn[0] == 1
+    if training == "none":
+        assert min(drawn) > 0.9
+    else:
+        assert drawn[-1] == pytest.approx(0.5)
 
 
 def test_rows_left_out_stay_without_a_label():
