@@ -58,7 +58,7 @@ VARIANTS = {
     "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
     "no mixup": Variant(patches=((_objectives, "_mix", lambda batch, partner, share: batch),)),
     "no label smoothing": Variant(patches=((_objectives, "_SMOOTHING", 0.0),)),
-    "no favour for given labels": Variant(patches=((_rounds, "_GIVEN_SHARE", 0.0),)),
+    "no favour for given labels": Variant(patches=((_rounds, "_PSEUDO_SHARE", 1.0),)),
     "no mean of the weights": Variant(
         patches=((_training, "WeightAverage", lambda network, memory: _WeightAverage(network, memory=1.0)),)
     ),

@@ -16,10 +16,10 @@ from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundReco
 
 __all__ = ["Plan", "pseudo_label_rounds"]
 
-# Given labels make up at least this share of the rows drawn: they are right.
-_GIVEN_SHARE = 0.5
+# Pseudo-labels make up at most this share of the rows drawn: given labels are right.
+_PSEUDO_SHARE = 0.5
 # A network has learned enough to teach itself once it has this recall on the given labels, or has seen each of them so
-# many times. Before, the share of rows drawn that it has labelled shrinks by a power of how far it has come.
+# many times. Before, the share shrinks by a power of how far it has come.
 _ENOUGH_RECALL = 0.9
 _ENOUGH_PASSES = 60
 _MATURITY_POWER = 6
@@ -78,7 +78,7 @@ def pseudo_label_rounds(
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights, proba = PseudoLabels(y, given.astype(np.float64))
-    favor, n_passes = _GIVEN_SHARE, 0.0
+    most, n_passes = 0.0, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
     training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
@@ -87,12 +87,12 @@ def pseudo_label_rounds(
             embeddings, logits = forward_in_batches(network, rows)
             prior = estimate_prior(softmax(logits[~given]), labeled_prior)
             proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
-            favor = given_share(logits[given], y[given], n_passes)
+            most = pseudo_share(logits[given], y[given], n_passes)
             del embeddings, logits  # large, and of no use in training
             labels, weights, proba = admit(proposed, y, share=number / n_rounds)
             del proposed
         batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
-        drawn = _favor_given(weights, given, favor)
+        drawn = _limit_pseudo(weights, given, most)
         # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
         share_rows = augment_classification and plan.metric_weight > 0
         objectives = [
@@ -174,8 +174,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return torch.from_numpy(logits).softmax(dim=1).numpy()
 
 
-def given_share(logits: np.ndarray, y: np.ndarray, n_passes: float) -> float:
-    """Return the least share of given labels among the rows drawn: a half, and more before a network has learned them.
+def pseudo_share(logits: np.ndarray, y: np.ndarray, n_passes: float) -> float:
+    """Return the largest share of pseudo-labels among the rows drawn: a half, and less before a network has learned.
 
     That it has is told by its logits (n, n_classes) on the rows labelled ``y``: what it has not learned of rows it is
     trained on, it cannot know of others. Or by how often it has seen each of them, as hard rows may never be learned.
@@ -184,10 +184,10 @@ def given_share(logits: np.ndarray, y: np.ndarray, n_passes: float) -> float:
     sizes = np.bincount(y)
     recalls = np.bincount(y, weights=logits.argmax(axis=1) == y)[sizes > 0] / sizes[sizes > 0]
     maturity = min(1.0, max(recalls.mean() / _ENOUGH_RECALL, n_passes / _ENOUGH_PASSES))
-    return 1 - (1 - _GIVEN_SHARE) * maturity**_MATURITY_POWER
+    return _PSEUDO_SHARE * maturity**_MATURITY_POWER
 
 
-def _favor_given(weights: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
-    """Raise the weights of given labels to ``share`` of the total where they fall short of it."""
-    needed = share / (1 - share) * weights[~given].sum() / given.sum()
-    return np.where(given, max(1.0, needed), weights)
+def _limit_pseudo(weights: np.ndarray, given: np.ndarray, most: float) -> np.ndarray:
+    """Lower the weights of pseudo-labels where they would make up more than the share ``most`` of the total."""
+    pseudo, allowed = (1 - most) * weights[~given].sum(), most * given.sum()
+    return np.where(given, weights, allowed / pseudo * weights) if pseudo > allowed else weights
