@@ -103,6 +103,9 @@ def test_labels_only_is_our_model_without_rounds_and_metric_loss(problem):
     expected = ours.network_.state_dict()
     for name, value in baseline.network_.state_dict().items():
         assert torch.equal(value, expected[name]), name
+    images = torch.from_numpy(X[:8]).float().div(255)
+    with torch.no_grad():  # the same, too, in what is not among the weights: seeing images from both sides
+        assert torch.equal(baseline.network_(images)[1], ours.network_(images)[1])
 
 
 @pytest.mark.parametrize("make", [LabelledOnly, FixMatch])
