@@ -89,7 +89,7 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
         return self
 
     def predict(self, X):
-        logits = classify_in_batches(self.network_, Rows(X, device=self.network_.head.weight.device))
+        logits = classify_in_batches(self.network_, Rows(X, device=self.network_.device))
         return self.classes_[logits.argmax(axis=1)]
 
     @abstractmethod

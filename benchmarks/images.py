@@ -164,7 +164,7 @@ def run(fit: Fit, problem: ImageProblem, role: Role) -> dict:
 
 def _recalls(model: ClassifierMixin, network: nn.Module, problem: ImageProblem) -> np.ndarray:
     fitted = model.network_
-    model.network_ = network.to(fitted.head.weight.device)
+    model.network_ = network.to(fitted.device)
     recalls = class_recalls(problem.y_test, model.predict(problem.X_test))
     model.network_ = fitted
     return recalls

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skdmlpl._mlp import MANY_COLUMNS
-from skdmlpl._network import build_network
+from skdmlpl._network import build_committee
 from skdmlpl._parts import resolve_parts
 from skdmlpl._persistence import pack, unpack
 from skdmlpl._prior import estimate_prior
@@ -38,6 +38,9 @@ from skdmlpl._validation import (
 from skdmlpl.interfaces import StopReason
 
 __all__ = ["DMLPseudoLabelClassifier"]
+
+# From so many unlabelled rows on, networks can teach each other from a part of them each.
+_MANY_UNLABELED = 1000
 
 
 class DMLPseudoLabelClassifier(
@@ -186,6 +189,7 @@ class DMLPseudoLabelClassifier(
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "margin": [Interval(Real, 0, None, closed="left")],
         "max_rounds": [Interval(Integral, 0, None, closed="left")],
+        "n_networks": [Interval(Integral, 1, None, closed="left"), None],
         "n_steps": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 4, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -206,6 +210,7 @@ class DMLPseudoLabelClassifier(
         n_neighbors=10,
         margin=0.2,
         max_rounds=3,
+        n_networks=None,
         n_steps=None,
         batch_size=128,
         learning_rate=2e-3,
@@ -222,6 +227,7 @@ class DMLPseudoLabelClassifier(
         self.n_neighbors = n_neighbors
         self.margin = margin
         self.max_rounds = max_rounds
+        self.n_networks = n_networks
         self.n_steps = n_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -295,7 +301,10 @@ class DMLPseudoLabelClassifier(
         with isolated_torch(seed, device):
             rows = Rows(X, X_unlabeled, device=device)
             example = rows[np.arange(min(2, len(rows)))]
-            network = build_network(parts.backbone, example, len(classes), mirror=parts.mirror)
+            n_networks = self._committee_size(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
+            network = build_committee(
+                parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror
+            )
             rows.dtype = network.input_dtype
             network.adapt(rows)
             rounds = pseudo_label_rounds(
@@ -376,7 +385,7 @@ class DMLPseudoLabelClassifier(
 
     @property
     def _n_features_out(self):
-        return self.network_.head.in_features
+        return self.network_.embedding_dim
 
     def _network_and_rows(self, X):
         """Return the fitted network and new rows to run it on."""
@@ -387,7 +396,16 @@ class DMLPseudoLabelClassifier(
                 f"X must have rows of the shape given to fit, {self._row_shape}. Got {X.shape[1:]} instead."
             )
         network = self.network_
-        return network, Rows(X, dtype=network.input_dtype, device=network.head.weight.device)
+        return network, Rows(X, dtype=network.input_dtype, device=network.device)
+
+    def _committee_size(self, *, n_unlabeled: int, row_shape: tuple[int, ...]) -> int:
+        """Return how many networks judge each other's rows."""
+        if self.n_networks is not None:
+            return self.n_networks
+        is_wide = len(row_shape) == 1 and row_shape[0] >= MANY_COLUMNS
+        if self.backbone is None and is_wide and self.max_rounds > 0 and n_unlabeled >= _MANY_UNLABELED:
+            return 2
+        return 1
 
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""

@@ -1,6 +1,7 @@
-"""A backbone with a classification head."""
+"""Networks that embed and classify: a backbone with a classification head, and several of them together."""
 
 import copy
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from skdmlpl._rows import Rows
 from skdmlpl.interfaces import BackboneFactory
 
-__all__ = ["EmbeddingNetwork", "build_network"]
+__all__ = ["Committee", "EmbeddingNetwork", "build_committee", "build_network"]
 
 # Rows that the scale of the features is learned from.
 _N_SAMPLE = 256
@@ -45,6 +46,21 @@ class EmbeddingNetwork(nn.Module):
         """Dtype the backbone wants its rows in."""
         return getattr(self.backbone, "input_dtype", torch.float32)
 
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embeddings."""
+        return self.head.in_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the rows are wanted."""
+        return self.head.weight.device
+
+    @property
+    def members(self) -> Sequence["EmbeddingNetwork"]:
+        """The networks this one consists of: itself alone."""
+        return (self,)
+
     @torch.no_grad()
     def adapt(self, rows: Rows) -> None:
         """Show all rows once to a backbone that learns statistics of its input, and learn those of its output."""
@@ -72,6 +88,43 @@ class EmbeddingNetwork(nn.Module):
                 features = (features + self.backbone(batch.flip(-1))) / 2
         features = (features.to(self.head.weight.dtype) - self.center) * self.scale
         return F.normalize(features), self.head(features)
+
+
+class Committee(nn.Module):
+    """Networks of one kind that have learned apart, and speak with one voice.
+
+    The embedding is theirs side by side, so that cosines are the means of their cosines; logits are the means of
+    theirs.
+    """
+
+    def __init__(self, members: Iterable[EmbeddingNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Dtype the members want their rows in."""
+        return self.members[0].input_dtype
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embeddings."""
+        return sum(member.embedding_dim for member in self.members)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the rows are wanted."""
+        return self.members[0].device
+
+    def adapt(self, rows: Rows) -> None:
+        """Have each member learn the statistics of its input and of its output."""
+        for member in self.members:
+            member.adapt(rows)
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
+        embeddings, logits = zip(*(member(batch) for member in self.members), strict=True)
+        return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5, torch.stack(logits).mean(dim=0)
 
 
 def mixed_precision(batch: Tensor, training: bool) -> AbstractContextManager:
@@ -148,3 +201,11 @@ def build_network(
             f"shape {tuple(example.shape)} instead."
         )
     return EmbeddingNetwork(module, output.shape[1], n_classes, mirror=mirror).to(example.device)
+
+
+def build_committee(
+    backbone: nn.Module | BackboneFactory, example: Tensor, n_classes: int, *, n_networks: int, mirror: bool = False
+) -> EmbeddingNetwork | Committee:
+    """Build ``n_networks`` networks; one alone needs no committee. See :func:`build_network` for the rest."""
+    members = [build_network(backbone, example, n_classes, mirror=mirror) for _ in range(n_networks)]
+    return members[0] if n_networks == 1 else Committee(members)

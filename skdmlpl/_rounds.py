@@ -1,13 +1,14 @@
 """The method: deep metric learning, pseudo-labelling and fine-tuning, round after round."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
+from skdmlpl._network import Committee, EmbeddingNetwork
 from skdmlpl._objectives import classification_objective, metric_objective
 from skdmlpl._prior import estimate_prior
 from skdmlpl._rows import Rows
@@ -51,7 +52,7 @@ class Plan:
 
 
 def pseudo_label_rounds(
-    network: nn.Module,
+    network: EmbeddingNetwork | Committee,
     rows: Rows,
     y: np.ndarray,
     n_classes: int,
@@ -78,56 +79,63 @@ def pseudo_label_rounds(
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights, proba = PseudoLabels(y, given.astype(np.float64))
+    folds = draw_folds(given, len(network.members), generator)
     most, n_passes = 0.0, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
     training = Training(network, plan.budget(n_rounds))
     for number in range(n_rounds + 1):
         started = perf_counter()
         if number > 0:
-            embeddings, logits = forward_in_batches(network, rows)
+            views = [View.of(member, rows, given | own) for member, own in zip(network.members, folds, strict=True)]
+            logits = merge(views, [view.logits for view in views], len(y))
             prior = estimate_prior(softmax(logits[~given]), labeled_prior)
-            proposed = select(embeddings, y.copy(), softmax(logits + np.log(prior, dtype=np.float32)))
+            proposed = propose(views, y, prior, select)
             most = pseudo_share(logits[given], y[given], n_passes)
-            del embeddings, logits  # large, and of no use in training
+            del views, logits  # large, and of no use in training
             labels, weights, proba = admit(proposed, y, share=number / n_rounds)
             del proposed
-        batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(weights)))
-        drawn = _limit_pseudo(weights, given, most)
-        # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
-        share_rows = augment_classification and plan.metric_weight > 0
-        objectives = [
-            classification_objective(
-                network,
-                rows,
-                labels,
-                drawn,
-                n_classes,
-                proba=proba,
-                mixup_alpha=plan.mixup_alpha,
-                batch_size=batch_size,
-                augment=augment if augment_classification else None,
-                metric_loss=metric_loss if share_rows else None,
-                metric_weight=plan.metric_weight,
-                generator=generator,
-            )
-        ]
-        if plan.metric_weight > 0 and not share_rows:
+        objectives = []
+        for member, own in zip(network.members, folds, strict=True):
+            # What a network is to judge again must not be taught to it, so it hears the others on its fold at the end.
+            taught = weights if number == n_rounds or len(folds) == 1 else np.where(own, 0.0, weights)
+            batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(taught)))
+            drawn = _limit_pseudo(taught, given, most)
+            # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.
+            share_rows = augment_classification and plan.metric_weight > 0
             objectives.append(
-                metric_objective(
-                    network,
+                classification_objective(
+                    member,
                     rows,
                     labels,
-                    weights,
-                    np.flatnonzero(~given) if number > 0 else np.empty(0, dtype=np.int64),
+                    drawn,
                     n_classes,
-                    metric_loss=metric_loss,
-                    weight=plan.metric_weight,
-                    batch_size=batch_size // 2,
-                    augment=augment,
+                    proba=proba,
+                    mixup_alpha=plan.mixup_alpha,
+                    batch_size=batch_size,
+                    augment=augment if augment_classification else None,
+                    metric_loss=metric_loss if share_rows else None,
+                    metric_weight=plan.metric_weight,
                     generator=generator,
                 )
             )
-        losses = training.run(objectives, plan.steps(number))
+            if plan.metric_weight > 0 and not share_rows:
+                objectives.append(
+                    metric_objective(
+                        member,
+                        rows,
+                        labels,
+                        taught,
+                        np.flatnonzero(~given) if number > 0 else np.empty(0, dtype=np.int64),
+                        n_classes,
+                        metric_loss=metric_loss,
+                        weight=plan.metric_weight,
+                        batch_size=batch_size // 2,
+                        augment=augment,
+                        generator=generator,
+                    )
+                )
+        losses = np.reshape(training.run(objectives, plan.steps(number)), (len(folds), -1)).mean(axis=0)
+        # The networks are alike, and so are their folds: one speaks for all.
         n_passes += plan.steps(number) * batch_size * drawn[given].mean() / drawn.sum()
         yield RoundRecord(
             round=number,
@@ -137,6 +145,55 @@ def pseudo_label_rounds(
             metric_loss=losses[1] if plan.metric_weight > 0 else np.nan,
             seconds=perf_counter() - started,
         )
+
+
+def draw_folds(given: np.ndarray, n_folds: int, generator: torch.Generator) -> np.ndarray:
+    """Deal the unlabelled rows out at random: masks (n_folds, n_samples), each row in one fold, given labels in none."""
+    unlabeled = np.flatnonzero(~given)
+    if n_folds > 1:
+        unlabeled = unlabeled[torch.randperm(len(unlabeled), generator=generator).numpy()]
+    folds = np.zeros((n_folds, len(given)), dtype=bool)
+    for k, fold in enumerate(folds):
+        fold[unlabeled[k::n_folds]] = True
+    return folds
+
+
+class View(NamedTuple):
+    """What one network sees in some of the rows."""
+
+    index: np.ndarray  # (n,), of the rows
+    embeddings: np.ndarray  # (n, d)
+    logits: np.ndarray  # (n, n_classes)
+
+    @classmethod
+    def of(cls, network: EmbeddingNetwork, rows: Rows, chosen: np.ndarray) -> "View":
+        index = np.flatnonzero(chosen)
+        return cls(index, *forward_in_batches(network, rows, index))
+
+
+def merge(views: Sequence[View], parts: Sequence[np.ndarray], n_rows: int) -> np.ndarray:
+    """Put together, for all rows, what the parts say of each view's rows; what several speak of is left to the last."""
+    whole = np.empty((n_rows, *parts[0].shape[1:]), dtype=parts[0].dtype)
+    for view, part in zip(views, parts, strict=True):
+        whole[view.index] = part
+    return whole
+
+
+def propose(
+    views: Sequence[View],
+    y: np.ndarray,
+    prior: np.ndarray,
+    select: Callable[[np.ndarray, np.ndarray, np.ndarray], PseudoLabels],
+) -> PseudoLabels:
+    """Label the rows of each view by their embeddings, the given labels there, and the probabilities under the prior."""
+    log_prior = np.log(prior, dtype=np.float32)
+    parts = [select(view.embeddings, y[view.index], softmax(view.logits + log_prior)) for view in views]
+    labels, weights, proba = zip(*parts, strict=True)
+    return PseudoLabels(
+        merge(views, labels, len(y)),
+        merge(views, weights, len(y)),
+        None if any(part is None for part in proba) else merge(views, proba, len(y)),
+    )
 
 
 def admit(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:

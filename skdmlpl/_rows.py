@@ -61,14 +61,15 @@ class Rows:
         """Return a copy of some rows, to be indexed from 0."""
         return Rows(self._gather(index), dtype=self.dtype, device=self.device)
 
-    def batches(self, size: int | None = None) -> Iterator[Tensor]:
-        """Yield all rows in order, ``size`` at a time."""
+    def batches(self, size: int | None = None, index: np.ndarray | None = None) -> Iterator[Tensor]:
+        """Yield all rows, or those of ``index`` (n,), in order, ``size`` at a time."""
         if size is None:
             row_bytes = 8 * int(np.prod(self.row_shape))
             size = min(_BATCH_ROWS, max(1, _BATCH_BYTES // row_bytes))
         # Across the border between the parts: the batches do not depend on which part a row came in.
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        for start in range(0, len(self) if index is None else len(index), size):
+            here = slice(start, start + size)
+            yield self[here if index is None else index[here]]
 
     def _gather(self, index: np.ndarray) -> np.ndarray:
         gathered = np.empty((len(index), *self.row_shape), dtype=np.result_type(*self.parts))

@@ -113,9 +113,14 @@ def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget
     return Training(network, budget).run(objectives, budget.n_steps)
 
 
-def forward_in_batches(network: nn.Module, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings (n, d) and logits (n, n_classes) of all rows, in the dtype of the network's weights."""
-    embeddings, logits = _collect(network, rows, slice(2))
+def forward_in_batches(
+    network: nn.Module, rows: Rows, index: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings (n, d) and logits (n, n_classes), in the dtype of the network's weights.
+
+    Of all rows, or of those of ``index`` (n,).
+    """
+    embeddings, logits = _collect(network, rows, slice(2), index)
     return embeddings, logits
 
 
@@ -131,16 +136,17 @@ def classify_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
     return logits
 
 
-def _collect(network: nn.Module, rows: Rows, keep: slice) -> list[np.ndarray]:
-    """Run the network over all rows; return those of its outputs that are to be kept."""
+def _collect(network: nn.Module, rows: Rows, keep: slice, index: np.ndarray | None = None) -> list[np.ndarray]:
+    """Run the network over all rows, or those of ``index``; return those of its outputs that are to be kept."""
     network.eval()
+    n_rows = len(rows) if index is None else len(index)
     wholes: list[np.ndarray] = []
     start = 0
     with torch.inference_mode():
-        for batch in rows.batches():
+        for batch in rows.batches(index=index):
             parts = [output.cpu().numpy() for output in network(batch)[keep]]
             if start == 0:  # filled in place: joining the parts at the end would hold everything twice
-                wholes = [np.empty((len(rows), part.shape[1]), dtype=part.dtype) for part in parts]
+                wholes = [np.empty((n_rows, part.shape[1]), dtype=part.dtype) for part in parts]
             for whole, part in zip(wholes, parts, strict=True):
                 whole[start : start + len(part)] = part
             start += len(batch)

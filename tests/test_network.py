@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skdmlpl import _network
-from skdmlpl._network import EmbeddingNetwork, build_network, mixed_precision
+from skdmlpl._network import EmbeddingNetwork, build_committee, build_network, mixed_precision
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
 from skdmlpl._training import Budget, forward_in_batches, optimize
@@ -34,6 +34,42 @@ def test_embeddings_have_unit_length_and_logits_are_linear_in_the_features():
     assert embeddings.shape == (50, 6)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(50))
     torch.testing.assert_close(logits, network.backbone(rows) @ network.head.weight.T + network.head.bias)
+
+
+def test_a_committee_says_what_its_members_say_in_the_mean():
+    backbone = nn.Linear(4, 6).double()
+    backbone.input_dtype = torch.float64
+    committee = build_committee(lambda shape: copy.deepcopy(backbone), EXAMPLE.double(), n_classes=3, n_networks=3)
+    committee.double()
+    rows = torch.randn(50, 4, dtype=torch.float64)
+    embeddings, logits = committee(rows)
+    apart = [member(rows) for member in committee.members]
+    assert embeddings.shape == (50, committee.embedding_dim) == (50, 18)
+    cosines = [(one @ one.T) for one, _ in apart]
+    torch.testing.assert_close(embeddings @ embeddings.T, sum(cosines) / 3)
+    torch.testing.assert_close(logits, sum(one for _, one in apart) / 3)
+    assert committee.input_dtype == torch.float64
+    assert committee.device == torch.device("cpu")
+    # Heads differ from the start, whatever the backbone.
+    assert not torch.equal(apart[0][1], apart[1][1])
+
+
+def test_each_member_of_a_committee_learns_the_scale_of_its_features():
+    rows = Rows(np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
+    committee = build_committee(lambda shape: nn.Linear(4, 6), EXAMPLE, n_classes=3, n_networks=2)
+    committee.adapt(rows)
+    scales = [member.scale.item() for member in committee.members]
+    for member in committee.members:
+        features = (member.backbone(rows[np.arange(40)]) - member.center) * member.scale
+        assert features.norm(dim=1).mean().item() == pytest.approx(1, rel=1e-5)
+    assert scales[0] != scales[1]
+
+
+def test_one_network_is_its_own_committee():
+    alone = build_committee(nn.Linear(4, 6), EXAMPLE, n_classes=3, n_networks=1)
+    assert isinstance(alone, EmbeddingNetwork)
+    assert list(alone.members) == [alone]
+    assert alone.embedding_dim == 6
 
 
 def test_mirrored_images_are_predicted_alike_and_trained_apart():

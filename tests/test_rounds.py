@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from skdmlpl import _rounds
-from skdmlpl._network import build_network
-from skdmlpl._rounds import Plan, admit, pseudo_label_rounds, pseudo_share, softmax
+from skdmlpl._network import build_committee
+from skdmlpl._rounds import Plan, View, admit, draw_folds, merge, pseudo_label_rounds, pseudo_share, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._training import Training
 from skdmlpl.interfaces import PseudoLabels
@@ -87,14 +87,15 @@ def test_admitted_rows_grow_with_the_share():
     np.testing.assert_array_equal(coverage[-1], (y >= 0) | (proposed.labels >= 0))
 
 
-def setup(n=50, n_given=20, seed=0):
+def setup(n=50, n_given=20, seed=0, n_networks=1):
     """Three blobs of sizes about 4:2:1, the first rows labelled."""
     rng = np.random.default_rng(seed)
     truth = np.concatenate([[0, 1, 2], rng.choice(3, n - 3, p=[4 / 7, 2 / 7, 1 / 7])])
     X = rng.normal(size=(n, 4)).astype(np.float32) + 3 * np.eye(3, 4, dtype=np.float32)[truth]
     torch.manual_seed(seed)
     rows = Rows(X)
-    network = build_network(nn.Sequential(nn.Linear(4, 16), nn.ReLU()), rows[slice(2)], 3)
+    backbone = nn.Sequential(nn.Linear(4, 16), nn.ReLU())
+    network = build_committee(backbone, rows[slice(2)], 3, n_networks=n_networks)
     return network, rows, np.where(np.arange(n) < n_given, truth, -1)
 
 
@@ -161,6 +162,81 @@ def test_what_selectors_see_and_what_becomes_of_their_labels():
         assert proba.shape == (50, 3)
         np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
     assert not np.array_equal(seen[0][0], seen[1][0])
+
+
+def test_folds_share_out_the_unlabelled_rows():
+    given = np.arange(50) % 7 < 3
+    folds = draw_folds(given, 3, torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(folds.sum(axis=0), ~given)
+    sizes = folds.sum(axis=1)
+    assert sizes.max() - sizes.min() <= 1
+    other = draw_folds(given, 3, torch.Generator().manual_seed(1))
+    assert not np.array_equal(folds, other)
+    generator = torch.Generator().manual_seed(0)
+    np.testing.assert_array_equal(draw_folds(given, 1, generator), [~given])
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+
+
+def test_views_are_put_together_by_row():
+    views = [View(np.array(index), None, None) for index in ([0, 2, 3], [1, 2, 4])]
+    parts = [np.array([[10.0], [12], [13]]), np.array([[21.0], [22], [24]])]
+    np.testing.assert_array_equal(merge(views, parts, 5), [[10], [21], [22], [13], [24]])
+
+
+@pytest.mark.parametrize("n_networks", [2, 3])
+def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypatch):
+    """Each says of its own fold what the others learn from then on; in the last round all learn from all rows."""
+    lessons, seen, looked = [], [], []
+
+    def spy_on_lessons(network, rows, labels, weights, *args, **kwargs):
+        lessons.append((network, weights))
+        return objective(network, rows, labels, weights, *args, **kwargs)
+
+    def spy_on_looks(network, rows, index):
+        looked.append((network, index))
+        return forward(network, rows, index)
+
+    def select(embeddings, y, proba):
+        seen.append((embeddings.copy(), y.copy()))
+        return PseudoLabels(proba.argmax(axis=1), np.ones(len(y)), None)
+
+    objective, forward = _rounds.classification_objective, _rounds.forward_in_batches
+    monkeypatch.setattr(_rounds, "classification_objective", spy_on_lessons)
+    monkeypatch.setattr(_rounds, "forward_in_batches", spy_on_looks)
+    network, rows, y = setup(n_networks=n_networks)
+    records = list(rounds(network, rows, y, select=select, plan=replace(PLAN, n_steps=20, learning_rate=2e-2)))
+    given = np.flatnonzero(y >= 0)
+    members = list(network.members)
+    assert [member for member, _ in lessons] == 4 * members
+    assert [member for member, _ in looked] == 3 * members
+    folds = [np.setdiff1d(index, given) for _, index in looked[:n_networks]]
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.flatnonzero(y < 0))
+    for number in range(3):
+        for k, (embeddings, labels) in enumerate(seen[number * n_networks :][:n_networks]):
+            index = looked[number * n_networks + k][1]
+            np.testing.assert_array_equal(index, np.sort(np.concatenate([given, folds[k]])))
+            np.testing.assert_array_equal(labels, y[index])
+            assert embeddings.shape == (len(index), 16)
+    for number, record in enumerate(records):
+        admitted = np.flatnonzero(y < 0)[record.pseudo_labels.labels >= 0]
+        for k, (_, weights) in enumerate(lessons[number * n_networks :][:n_networks]):
+            taught = admitted if number == 3 else np.setdiff1d(admitted, folds[k])
+            np.testing.assert_array_equal(np.flatnonzero(weights), np.sort(np.concatenate([given, taught])))
+    assert records[-1].n_pseudo_labeled == 30
+    assert not torch.equal(members[0].head.weight, members[1].head.weight)
+
+
+def test_one_fold_may_be_empty():
+    network, rows, y = setup(n=21, n_networks=2)  # one unlabelled row
+    assert list(rounds(network, rows, y))[-1].n_pseudo_labeled == 1
+
+
+def test_selectors_without_probabilities_go_with_several_networks():
+    def select(embeddings, y, proba):
+        return PseudoLabels(proba.argmax(axis=1), np.ones(len(y)))
+
+    records = list(rounds(*setup(n_networks=2), select=select))
+    assert (records[-1].pseudo_labels.weights == 1).all()
 
 
 def test_a_selector_cannot_change_the_given_labels():

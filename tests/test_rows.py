@@ -46,6 +46,15 @@ def test_batches_are_all_rows_in_order_whatever_part_they_came_in(size):
     np.testing.assert_array_equal(torch.cat(batches).numpy(), np.concatenate(parts))
 
 
+def test_batches_of_some_rows_in_any_order():
+    parts = parts_of((5, 6))
+    index = np.array([7, 0, 4, 5, 10])
+    batches = list(Rows(*parts).batches(2, index))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    np.testing.assert_array_equal(torch.cat(batches).numpy(), np.concatenate(parts)[index])
+    assert list(Rows(*parts).batches(2, index[:0])) == []
+
+
 def test_batches_of_unstated_size_are_bounded_in_bytes():
     rows = Rows(np.broadcast_to(np.float32(1), (100, 3, 256, 256)))  # 157 MB as float64
     assert max(len(batch) for batch in rows.batches()) < 20

@@ -180,7 +180,7 @@ def test_forward_in_batches_agrees_with_one_pass():
     backbone = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout())
     network = build_network(backbone, torch.from_numpy(X[:2]), n_classes=3).train()
     rows = Rows(X[:10], X[10:])
-    rows.batches = lambda: Rows.batches(rows, 4)
+    rows.batches = lambda index: Rows.batches(rows, 4, index)
     embeddings, logits = forward_in_batches(network, rows)
     assert not network.training
     with torch.no_grad():
@@ -190,6 +190,9 @@ def test_forward_in_batches_agrees_with_one_pass():
     assert embeddings.dtype == logits.dtype == np.float32
     np.testing.assert_array_equal(embed_in_batches(network, rows), embeddings)
     np.testing.assert_array_equal(classify_in_batches(network, rows), logits)
+    some = np.array([3, 40, 0, 11, 12, 13])
+    for part, whole in zip(forward_in_batches(network, rows, some), (embeddings, logits), strict=True):
+        np.testing.assert_allclose(part, whole[some], atol=1e-5)
 
 
 def flushes():
