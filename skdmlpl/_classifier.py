@@ -92,6 +92,13 @@ class DMLPseudoLabelClassifier(
         Rounds of pseudo-labelling. The share of rows that have pseudo-labels grows evenly until the last round labels
         all of them. 0 trains on the labelled rows alone. More rounds cost time in proportion and change less each.
 
+    n_networks : int or None, default=None
+        Networks that are trained side by side and judge each other's rows: each labels a part of the unlabelled rows,
+        and is not trained on these labels until the last round. One network alone labels all rows, and believes in its
+        own mistakes. Prediction takes the mean of all. Time and memory of the networks grow in proportion. None takes 2
+        for tables of 50 columns or more with 1,000 unlabelled rows or more, and 1 for others, for images, for a
+        `backbone` of your own and where `max_rounds` is 0.
+
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
@@ -161,7 +168,7 @@ class DMLPseudoLabelClassifier(
         One record for each round, see :class:`skdmlpl.interfaces.RoundRecord`;
         :func:`skdmlpl.inspection.history_frame` makes a DataFrame of it.
 
-    network_ : EmbeddingNetwork
+    network_ : EmbeddingNetwork or Committee
         The trained torch module: a batch to unit-length embeddings and logits.
 
     References
@@ -302,9 +309,7 @@ class DMLPseudoLabelClassifier(
             rows = Rows(X, X_unlabeled, device=device)
             example = rows[np.arange(min(2, len(rows)))]
             n_networks = self._committee_size(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
-            network = build_committee(
-                parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror
-            )
+            network = build_committee(parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror)
             rows.dtype = network.input_dtype
             network.adapt(rows)
             rounds = pseudo_label_rounds(

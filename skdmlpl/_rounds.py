@@ -70,11 +70,19 @@ def pseudo_label_rounds(
     share of every class, a share that grows to all of them in the last round, and goes on training with these labels.
     Given labels make up half of the rows drawn at least, and nearly all as long as the network has hardly learned them.
 
+    Where the network is a committee, each member labels a fold of the unlabelled rows, which it learns from only in the
+    last round: cross-fitting [1]_, as a network that has been taught a label is no judge of it.
+
     The rounds share one schedule of the learning rate, which ends at zero: the early ones explore, with labels that are
     often wrong, and the last ones settle. While a record is looked at, ``network`` holds the average of its weights so
     far: what is left where no further record is asked for.
 
     ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed.
+
+    References
+    ----------
+    .. [1] Chernozhukov et al., "Double/debiased machine learning for treatment and structural parameters",
+       The Econometrics Journal 21 (2018), :doi:`10.1111/ectj.12097`.
     """
     given = y >= 0
     n_rounds = 0 if given.all() else plan.max_rounds
@@ -96,7 +104,7 @@ def pseudo_label_rounds(
             del proposed
         objectives = []
         for member, own in zip(network.members, folds, strict=True):
-            # What a network is to judge again must not be taught to it, so it hears the others on its fold at the end.
+            # A network must not be taught what it is to judge again, and after the last round it judges no more.
             taught = weights if number == n_rounds or len(folds) == 1 else np.where(own, 0.0, weights)
             batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(taught)))
             drawn = _limit_pseudo(taught, given, most)
@@ -148,7 +156,7 @@ def pseudo_label_rounds(
 
 
 def draw_folds(given: np.ndarray, n_folds: int, generator: torch.Generator) -> np.ndarray:
-    """Deal the unlabelled rows out at random: masks (n_folds, n_samples), each row in one fold, given labels in none."""
+    """Deal the unlabelled rows out at random: masks (n_folds, n_samples), given labels in none."""
     unlabeled = np.flatnonzero(~given)
     if n_folds > 1:
         unlabeled = unlabeled[torch.randperm(len(unlabeled), generator=generator).numpy()]
@@ -185,7 +193,7 @@ def propose(
     prior: np.ndarray,
     select: Callable[[np.ndarray, np.ndarray, np.ndarray], PseudoLabels],
 ) -> PseudoLabels:
-    """Label the rows of each view by their embeddings, the given labels there, and the probabilities under the prior."""
+    """Label the rows of each view: by embeddings, given labels, and what the network says under the prior."""
     log_prior = np.log(prior, dtype=np.float32)
     parts = [select(view.embeddings, y[view.index], softmax(view.logits + log_prior)) for view in views]
     labels, weights, proba = zip(*parts, strict=True)

@@ -57,10 +57,6 @@ class Rows:
             index = np.arange(start, stop, step)
         return self._convert(self._gather(index), shared=False)
 
-    def take(self, index: np.ndarray) -> "Rows":
-        """Return a copy of some rows, to be indexed from 0."""
-        return Rows(self._gather(index), dtype=self.dtype, device=self.device)
-
     def batches(self, size: int | None = None, index: np.ndarray | None = None) -> Iterator[Tensor]:
         """Yield all rows, or those of ``index`` (n,), in order, ``size`` at a time."""
         if size is None:

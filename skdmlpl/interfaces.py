@@ -176,12 +176,12 @@ class Selector(Protocol):
     """
 
     def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
-        """Label all rows.
+        """Label rows: all of them, or the labelled ones and a part of the others that one network is to judge.
 
         Parameters
         ----------
         embeddings : ndarray of shape (n_samples, d), float32
-            Unit-length embeddings of all rows.
+            Unit-length embeddings of the rows.
         y : ndarray of shape (n_samples,), int
             Class index 0 .. n_classes - 1 of the rows labelled by the user, -1 elsewhere. Every class occurs.
         proba : ndarray of shape (n_samples, n_classes), float32
@@ -190,7 +190,7 @@ class Selector(Protocol):
         Returns
         -------
         PseudoLabels
-            Labels and weights of all rows. What it says of rows labelled by the user is not used.
+            Labels and weights of these rows. What it says of rows labelled by the user is not used.
         """
         ...
 

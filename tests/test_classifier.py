@@ -609,6 +609,38 @@ def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weigh
         assert (plan.weight_decay, plan.mixup_alpha, plan.metric_weight) == (weight_decay, mixup_alpha, metric_weight)
 
 
+@pytest.mark.parametrize(
+    ("params", "row_shape", "n_unlabeled", "expected"),
+    [
+        ({}, (50,), 1000, 2),
+        ({}, (50,), 999, 1),
+        ({}, (49,), 1000, 1),
+        ({}, (3, 50, 50), 1000, 1),
+        ({"max_rounds": 0}, (50,), 1000, 1),
+        ({"backbone": nn.Linear(50, 6)}, (50,), 1000, 1),
+        ({"n_networks": 3, "backbone": nn.Linear(50, 6), "max_rounds": 0}, (50,), 0, 3),
+    ],
+    ids=str,
+)
+def test_number_of_networks_follows_from_shapes(params, row_shape, n_unlabeled, expected):
+    model = DMLPseudoLabelClassifier(**params)
+    assert model._committee_size(n_unlabeled=n_unlabeled, row_shape=row_shape) == expected
+
+
+def test_two_networks():
+    model = classifier(n_networks=2, n_steps=100).fit(X, Y_PARTLY, U)
+    assert model.score(U, U_TRUTH) == 1
+    assert len(model.network_.members) == 2
+    (one, other), two = (member(torch.from_numpy(U))[1] for member in model.network_.members), model.network_
+    torch.testing.assert_close(two(torch.from_numpy(U))[1], (one + other) / 2)
+    assert model.transform(U).shape == (len(U), model._n_features_out) == (len(U), 2 * 128)
+    assert len(model.get_feature_names_out()) == 256
+    again = classifier(n_networks=2, n_steps=100).fit(X, Y_PARTLY, U)
+    np.testing.assert_array_equal(again.predict_proba(U), model.predict_proba(U))
+    loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(loaded.predict_proba(U), model.predict_proba(U))
+
+
 BACKBONES = {
     "module": small_backbone(),
     "factory": lambda input_shape: nn.Linear(*input_shape, 6),

@@ -33,8 +33,6 @@ def test_index_agrees_with_concatenation(lengths, index):
     assert len(rows) == len(expected)
     assert rows.row_shape == (3,)
     np.testing.assert_array_equal(rows[index].numpy(), expected[index])
-    if not isinstance(index, slice) and len(index):
-        np.testing.assert_array_equal(rows.take(index)[:].numpy(), expected[index])
 
 
 @pytest.mark.parametrize("size", [None, 1, 4, 100])

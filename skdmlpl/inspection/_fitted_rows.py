@@ -34,7 +34,7 @@ def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) ->
 
 def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
     """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
-    embeddings, logits = forward_in_batches(estimator.network_, rows if len(index) == len(rows) else rows.take(index))
+    embeddings, logits = forward_in_batches(estimator.network_, rows, index)
     unlabeled = estimator.labeled_iter_[index] != 0
     proba = softmax(logits[unlabeled] + np.log(estimator.unlabeled_prior_))
     difference = np.abs(proba - estimator.label_distributions_[index[unlabeled]]).max(axis=1)
