@@ -96,8 +96,8 @@ class DMLPseudoLabelClassifier(
         Networks that are trained side by side and judge each other's rows: each labels a part of the unlabelled rows,
         and is not trained on these labels until the last round. One network alone labels all rows, and believes in its
         own mistakes. Prediction takes the mean of all. Time and memory of the networks grow in proportion. None takes 2
-        for tables of 50 columns or more with 1,000 unlabelled rows or more, and 1 for others, for images, for a
-        `backbone` of your own and where `max_rounds` is 0.
+        for tables with 1,000 unlabelled rows or more, and 1 for others, for images, for a `backbone` of your own and
+        where `max_rounds` is 0.
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
@@ -407,10 +407,8 @@ class DMLPseudoLabelClassifier(
         """Return how many networks judge each other's rows."""
         if self.n_networks is not None:
             return self.n_networks
-        is_wide = len(row_shape) == 1 and row_shape[0] >= MANY_COLUMNS
-        if self.backbone is None and is_wide and self.max_rounds > 0 and n_unlabeled >= _MANY_UNLABELED:
-            return 2
-        return 1
+        is_table, has_rounds = len(row_shape) == 1, self.max_rounds > 0
+        return 2 if self.backbone is None and is_table and has_rounds and n_unlabeled >= _MANY_UNLABELED else 1
 
     def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
