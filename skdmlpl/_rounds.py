@@ -142,7 +142,7 @@ def pseudo_label_rounds(
                         generator=generator,
                     )
                 )
-        losses = np.reshape(training.run(objectives, plan.steps(number)), (len(folds), -1)).mean(axis=0)
+        losses = np.reshape(training.run(objectives, plan.steps(number)), (len(folds), -1)).mean(axis=0).tolist()
         # The networks are alike, and so are their folds: one speaks for all.
         n_passes += plan.steps(number) * batch_size * drawn[given].mean() / drawn.sum()
         yield RoundRecord(

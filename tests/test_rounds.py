@@ -99,14 +99,14 @@ def setup(n=50, n_given=20, seed=0, n_networks=1):
     return network, rows, np.where(np.arange(n) < n_given, truth, -1)
 
 
-def rounds(network, rows, y, *, plan=PLAN, select=None, seed=0):
+def rounds(network, rows, y, *, plan=PLAN, select=None, metric_loss=None, seed=0):
     return pseudo_label_rounds(
         network,
         rows,
         y,
         3,
         select=select or ConfidenceSelector().select,
-        metric_loss=ContrastiveLoss(),
+        metric_loss=metric_loss or ContrastiveLoss(),
         augment=lambda batch, generator: batch,
         augment_classification=False,
         plan=plan,
@@ -224,6 +224,21 @@ def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypa
             np.testing.assert_array_equal(np.flatnonzero(weights), np.sort(np.concatenate([given, taught])))
     assert records[-1].n_pseudo_labeled == 30
     assert not torch.equal(members[0].head.weight, members[1].head.weight)
+
+
+@pytest.mark.parametrize("n_networks", [1, 2, 3])
+def test_reported_losses_are_means_over_the_networks(n_networks):
+    calls = []
+
+    def constant(embeddings, labels):
+        calls.append(0 * embeddings.sum() + len(calls) % n_networks)
+        return calls[-1]
+
+    network, rows, y = setup(n_networks=n_networks)
+    for record in rounds(network, rows, y, metric_loss=constant):
+        assert record.metric_loss == pytest.approx((n_networks - 1) / 2)
+        assert 0.3 < record.classification_loss < 3
+        assert type(record.metric_loss) is type(record.classification_loss) is float
 
 
 def test_one_fold_may_be_empty():
