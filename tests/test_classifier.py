@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier
+from skdmlpl import DMLPseudoLabelClassifier, _classifier
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
@@ -625,6 +625,13 @@ def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weigh
 def test_number_of_networks_follows_from_shapes(params, row_shape, n_unlabeled, expected):
     model = DMLPseudoLabelClassifier(**params)
     assert model._committee_size(n_unlabeled=n_unlabeled, row_shape=row_shape) == expected
+
+
+@pytest.mark.parametrize(("many", "expected"), [(60, 2), (61, 1)])
+def test_rows_without_a_label_count_wherever_they_are(many, expected, monkeypatch):
+    monkeypatch.setattr(_classifier, "_MANY_UNLABELED", many)
+    model = DMLPseudoLabelClassifier(n_steps=2, max_rounds=1).fit(X, Y_PARTLY, U)  # 20 in X and 40
+    assert len(model.network_.members) == expected
 
 
 def test_two_networks():
