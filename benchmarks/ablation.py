@@ -22,7 +22,7 @@ from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 class Variant(NamedTuple):
     """Parameters of the estimator, and replacements of what has no parameter: (module, name, replacement).
 
-    All but one have a single network, as two take twice the time.
+    One network where nothing else is said, as two take twice the time.
     """
 
     params: dict[str, Any] = {}
@@ -67,6 +67,7 @@ VARIANTS = {
     ),
     "one round": Variant({"max_rounds": 1}),
     "nothing, but two networks": Variant({"n_networks": 2}),
+    "no unlabelled rows, but two networks": Variant({"max_rounds": 0, "n_networks": 2}),
 }
 _WeightAverage = _training.WeightAverage
 _admit = _rounds.admit
