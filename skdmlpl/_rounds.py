@@ -181,6 +181,8 @@ class View(NamedTuple):
 
 def merge(views: Sequence[View], parts: Sequence[np.ndarray], n_rows: int) -> np.ndarray:
     """Put together, for all rows, what the parts say of each view's rows; what several speak of is left to the last."""
+    if len(views) == 1:
+        return parts[0]  # all rows in order: what has a column for each class is large, and needs no copy
     whole = np.empty((n_rows, *parts[0].shape[1:]), dtype=parts[0].dtype)
     for view, part in zip(views, parts, strict=True):
         whole[view.index] = part

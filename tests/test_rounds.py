@@ -186,7 +186,7 @@ def test_views_are_put_together_by_row():
 @pytest.mark.parametrize("n_networks", [2, 3])
 def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypatch):
     """Each says of its own fold what the others learn from then on; in the last round all learn from all rows."""
-    lessons, seen, looked = [], [], []
+    lessons, compared, seen, looked = [], [], [], []
 
     def spy_on_lessons(network, rows, labels, weights, *args, **kwargs):
         lessons.append((network, weights))
@@ -200,14 +200,20 @@ def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypa
         seen.append((embeddings.copy(), y.copy()))
         return PseudoLabels(proba.argmax(axis=1), np.ones(len(y)), None)
 
-    objective, forward = _rounds.classification_objective, _rounds.forward_in_batches
+    def spy_on_comparisons(network, rows, labels, weights, *args, **kwargs):
+        compared.append((network, weights))
+        return metric(network, rows, labels, weights, *args, **kwargs)
+
+    objective, metric = _rounds.classification_objective, _rounds.metric_objective
+    forward = _rounds.forward_in_batches
     monkeypatch.setattr(_rounds, "classification_objective", spy_on_lessons)
+    monkeypatch.setattr(_rounds, "metric_objective", spy_on_comparisons)
     monkeypatch.setattr(_rounds, "forward_in_batches", spy_on_looks)
     network, rows, y = setup(n_networks=n_networks)
     records = list(rounds(network, rows, y, select=select, plan=replace(PLAN, n_steps=20, learning_rate=2e-2)))
     given = np.flatnonzero(y >= 0)
     members = list(network.members)
-    assert [member for member, _ in lessons] == 4 * members
+    assert [member for member, _ in lessons] == [member for member, _ in compared] == 4 * members
     assert [member for member, _ in looked] == 3 * members
     folds = [np.setdiff1d(index, given) for _, index in looked[:n_networks]]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.flatnonzero(y < 0))
@@ -219,9 +225,10 @@ def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypa
             assert embeddings.shape == (len(index), 16)
     for number, record in enumerate(records):
         admitted = np.flatnonzero(y < 0)[record.pseudo_labels.labels >= 0]
-        for k, (_, weights) in enumerate(lessons[number * n_networks :][:n_networks]):
+        for k in range(n_networks):
             taught = admitted if number == 3 else np.setdiff1d(admitted, folds[k])
-            np.testing.assert_array_equal(np.flatnonzero(weights), np.sort(np.concatenate([given, taught])))
+            for _, weights in (lessons[number * n_networks + k], compared[number * n_networks + k]):
+                np.testing.assert_array_equal(np.flatnonzero(weights), np.sort(np.concatenate([given, taught])))
     assert records[-1].n_pseudo_labeled == 30
     assert not torch.equal(members[0].head.weight, members[1].head.weight)
 
