@@ -123,7 +123,7 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
     """Tell labelled from unlabelled rows and number the classes.
 
     Unlabelled are None, NaN and pandas' NA everywhere, and -1 where labels are numbers or mixed with them. The one
-    exception: numbers that are exactly {-1, 1} are two ordinary classes.
+    exception: numbers that are exactly {-1, 1} are two ordinary classes. The strings "-1" and "nan" are refused.
     """
     if y is None:
         raise ValueError(
@@ -155,6 +155,7 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in given})
         raise TypeError(f"The labels in y must be of one kind, all strings or all numbers. Got {kinds}.") from error
+    _refuse_stringified(classes)
     # Every class twice: with classes of one row it would warn that y may be a regression target.
     try:
         check_classification_targets(np.repeat(classes, 2))
@@ -234,6 +235,22 @@ def _as_label_array(y) -> np.ndarray:
         # numpy turns [None, "a"] into strings only where it must; keep what the caller wrote.
         array = np.array(y, dtype=object)
     return array
+
+
+def _refuse_stringified(classes: np.ndarray) -> None:
+    """Raise where classes were marks of unlabelled rows before numpy made strings of them, as in an array of strings.
+
+    Taken for a class they would be the most frequent one. Both "-1" and "1" alone are two classes, as -1 and 1 are.
+    """
+    if classes.dtype.kind != "U" or set(classes.tolist()) == {"-1", "1"}:
+        return
+    marks = [label for label in ("-1", "nan") if label in classes.tolist()]
+    if marks:
+        raise ValueError(
+            f"y must not have the string {marks[0]!r} as a label: numpy makes it of {marks[0]} in an array of strings. "
+            "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
+            f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
+        )
 
 
 def _is_missing(y: np.ndarray) -> np.ndarray:

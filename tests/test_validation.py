@@ -130,6 +130,9 @@ BAD_LABELS = {
     "nothing labelled": (np.full(30, -1), ValueError, ["at least two classes", "no labelled row"]),
     "only None": ([None] * 30, ValueError, ["at least two classes", "no labelled row"]),
     "only NaN": ([np.nan] * 30, ValueError, ["at least two classes", "no labelled row"]),
+    "-1 made a string": (np.array(["a", "b", -1])[Y], ValueError, ["string '-1'", "None"]),
+    "NaN made a string": (np.array(["a", "b", np.nan])[Y], ValueError, ["string 'nan'", "None"]),
+    "a string for -1 among objects": (["a", "b", "-1"] * 10, ValueError, ["string '-1'", "None"]),
     "bytes": (np.array([b"a", b"b"] * 15), TypeError, ["bytes", "string"]),
 }
 
@@ -145,7 +148,7 @@ def test_a_column_of_labels_is_taken_with_a_warning():
     np.testing.assert_array_equal(model.transduction_, Y)
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 2], [-5, 3], ["b", "c"], [False, True], [0.0, 7.0]], ids=str)
+@pytest.mark.parametrize("classes", [[0, 1, 2], [-5, 3], ["b", "c"], ["-1", "1"], [False, True], [0.0, 7.0]], ids=str)
 def test_encode_and_decode_are_inverse(classes):
     given = [classes[i % len(classes)] for i in (0, 1, 1, 0, len(classes) - 1)]
     encoded = encode_labels([None, *given, None], 7)
