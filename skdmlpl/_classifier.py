@@ -29,6 +29,7 @@ from skdmlpl._training import classify_in_batches, embed_in_batches
 from skdmlpl._validation import (
     HasMethods,
     Interval,
+    check_same_kind_of_rows,
     check_table_or_images,
     check_unlabeled,
     decode_labels,
@@ -251,8 +252,8 @@ class DMLPseudoLabelClassifier(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
-            Rows of a table, or images, of any real dtype. Images of dtype uint8 are scaled to [0, 1]. The data are
-            read batch by batch: an array or a memory map is not copied.
+            Rows of a table, or images, of any real dtype. Images of dtype uint8 are scaled to [0, 1]; those given
+            later must then be uint8 too. The data are read batch by batch: an array or a memory map is not copied.
 
         y : array-like of shape (n_samples,)
             Labels: numbers, strings or booleans. Unlabelled rows are marked by -1 where labels are numbers, and by
@@ -304,7 +305,8 @@ class DMLPseudoLabelClassifier(
             # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
             # float32 they differ in the last digit, as matrix products round differently by position.
             network = network.to(network.input_dtype)
-            return {"classes_": classes, "network_": network, "_row_shape": X.shape[1:]}
+            # No rows at all, but of the kind that fit was given: their shape and dtype.
+            return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
 
         with isolated_torch(seed, device):
             rows = Rows(X, X_unlabeled, device=device)
@@ -397,10 +399,7 @@ class DMLPseudoLabelClassifier(
         """Return the fitted network and new rows to run it on."""
         check_is_fitted(self, "network_")
         X = check_table_or_images(self, X, reset=False)
-        if X.shape[1:] != self._row_shape:
-            raise ValueError(
-                f"X must have rows of the shape given to fit, {self._row_shape}. Got {X.shape[1:]} instead."
-            )
+        check_same_kind_of_rows(self._no_rows, X, "X", "the X given to fit")
         network = self.network_
         return network, Rows(X, dtype=network.input_dtype, device=network.device)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from sklearn.base import BaseEstimator
 from skdmlpl._training import flush_denormals
 
 __all__ = ["all_or_nothing", "draw_seed", "isolated_torch", "resolve_device"]
+
+# Weights and dropout are drawn from torch's random state, which all threads share.
+_ONE_AT_A_TIME = RLock()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -37,9 +41,13 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 @contextmanager
 def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were."""
+    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were.
+
+    Fits in several threads take turns: else each would draw from what another has seeded.
+    """
     devices = [device] if device.type == "cuda" else []
     with (
+        _ONE_AT_A_TIME,
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),
         torch.enable_grad(),

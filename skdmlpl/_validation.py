@@ -97,16 +97,16 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
     return X_unlabeled
 
 
-def check_same_kind_of_rows(X, X_unlabeled) -> None:
-    """Raise where the rows differ in shape, or only one of two sets of images has dtype uint8."""
-    if X_unlabeled.shape[1:] != X.shape[1:]:
+def check_same_kind_of_rows(X, other, name: str = "X_unlabeled", given: str = "X") -> None:
+    """Raise where rows of ``other`` differ in shape from those of X, or only one of two sets of images is uint8."""
+    if other.shape[1:] != X.shape[1:]:
         raise ValueError(
-            f"X_unlabeled must have rows of the same shape as X, {X.shape[1:]}. Got {X_unlabeled.shape[1:]} instead."
+            f"{name} must have rows of the same shape as {given}, {X.shape[1:]}. Got {other.shape[1:]} instead."
         )
-    if X.ndim == _IMAGE_NDIM and (X.dtype == np.uint8) != (X_unlabeled.dtype == np.uint8):
+    if X.ndim == _IMAGE_NDIM and (X.dtype == np.uint8) != (other.dtype == np.uint8):
         raise ValueError(
-            "X_unlabeled must hold images of dtype uint8 where X does, and only there: uint8 is scaled to [0, 1], "
-            f"other dtypes are not. Got {X_unlabeled.dtype}, and X of dtype {X.dtype}, instead."
+            f"{name} must hold images of dtype uint8 where {given} does, and only there: uint8 is scaled to [0, 1], "
+            f"other dtypes are not. Got {other.dtype}, and {given} of dtype {X.dtype}, instead."
         )
 
 
@@ -281,6 +281,11 @@ def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name} must hold real numbers. Got dtype {X.dtype} instead.")
     if 0 in X.shape[1:]:
         raise ValueError(f"{name} must not have an empty axis. Got shape {X.shape} instead.")
+    if X.ndim == _IMAGE_NDIM and _has_channels_last(X.shape):
+        raise ValueError(
+            f"{name} must hold images of shape (n_samples, channels, height, width). Got shape {X.shape}, whose "
+            f"channels seem to come last. {name}.transpose(0, 3, 1, 2) puts them where they belong, without a copy."
+        )
     return X
 
 
@@ -295,3 +300,9 @@ def final_step(estimator, attributes: Sequence[str], caller: str):
             f"Got {type(final).__name__}, which has no {', '.join(missing)}."
         )
     return final
+
+
+def _has_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images look like (n_samples, height, width, channels): as such they are usual, else three pixels wide."""
+    _, height, width, channels = shape
+    return min(height, width) > 4 and (channels == 3 or (channels == 1 and height == width))

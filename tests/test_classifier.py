@@ -4,6 +4,7 @@ import contextlib
 import copy
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -449,6 +450,19 @@ def test_random_states_that_advance():
     assert not np.array_equal(first, embedded(state))
     assert not np.array_equal(embedded(None), embedded(None))
     np.testing.assert_array_equal(embedded(np.int64(5)), embedded(5))
+
+
+def test_fits_in_threads_do_not_disturb_each_other():
+    def proba(seed):
+        torch.set_num_threads(1)
+        return classifier(random_state=seed).fit(X, Y_PARTLY, U).predict_proba(X)
+
+    before = global_state()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(proba, range(4)))
+    assert global_state() == before
+    for seed in range(4):
+        np.testing.assert_array_equal(together[seed], proba(seed))
 
 
 def global_state():

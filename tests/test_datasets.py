@@ -154,7 +154,7 @@ def test_empty_y_is_refused():
 
 @pytest.mark.parametrize(
     "args, match",
-    [((0, 90, 20), "n_labeled == 0"), ((60, 0, 20), "n_unlabeled == 0"), ((60, 90, 0.5), "imbalance_ratio")],
+    [((0, 90, 20), "n_labeled == 0"), ((60, 0, 20), "n_unlabeled == 0"), ((60, 90, 0.5), "imbalance_ratio == 0.5")],
 )
 def test_split_names_the_parameter_that_is_out_of_range(args, match):
     with pytest.raises(ValueError, match=match):

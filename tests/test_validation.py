@@ -79,6 +79,11 @@ BAD_DATA = {
     "names in another order": (FRAME, Y, FRAME_U[list("abdc")], ValueError, ["same order", "['a', 'b', 'd', 'c']"]),
     "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
     "names, no rows": (FRAME, Y, FRAME_U[list("ab")][:0], ValueError, ["X_unlabeled must", "['a', 'b']"]),
+    "colours last": (np.ones((30, 8, 6, 3)), Y, None, ValueError, ["(30, 8, 6, 3)", "X.transpose(0, 3, 1, 2)"]),
+    "grey last": (np.ones((30, 6, 6, 1)), Y, None, ValueError, ["channels, height, width", "(30, 6, 6, 1)"]),
+    "unlabelled colours last": (
+        np.ones((30, 3, 8, 8)), Y, np.ones((5, 8, 8, 3)), ValueError, ["X_unlabeled.transpose(0, 3, 1, 2)"],
+    ),
     "scaled and unscaled": (
         (255 * IMAGES).astype(np.uint8), Y, IMAGES, ValueError, ["X_unlabeled must", "uint8", "Got float32"],
     ),
@@ -342,16 +347,19 @@ def test_prediction_after_a_fit_that_failed(method):
 
 
 @pytest.mark.parametrize("method", METHODS[:3])
-def test_prediction_of_rows_of_another_shape(method):
-    table, frame, images = (classifier(n_steps=1).fit(rows, Y) for rows in (X, FRAME, IMAGES))
+def test_prediction_of_rows_of_another_kind(method):
+    pixels = (255 * IMAGES).astype(np.uint8)
+    table, frame, images, scaled = (classifier(n_steps=1).fit(rows, Y) for rows in (X, FRAME, IMAGES, pixels))
     for model, rows, words in [
         (table, X[:, :3], ["3 features", "expecting 4 features"]),
         (table, with_value(X, np.nan), ["NaN"]),
         (table, X[0], ["Expected 2D array"]),
         (table, IMAGES, ["1 features", "expecting 4 features"]),
         (frame, FRAME[list("abdc")], ["feature names", "same order"]),
-        (images, IMAGES[..., 1:], ["X must have rows of the shape given to fit, (1, 6, 6)", "(1, 6, 5)"]),
+        (images, IMAGES[..., 1:], ["X must have rows of the same shape as the X given to fit, (1, 6, 6)", "(1, 6, 5)"]),
         (images, np.ones((5, 1)), ["X must have rows", "(1, 6, 6)", "(1,)"]),
+        (images, pixels, ["X must hold images of dtype uint8 where the X given to fit", "Got uint8"]),
+        (scaled, pixels.astype(np.int64), ["X must hold images of dtype uint8 where the X given to fit", "Got int64"]),
     ]:
         expect(ValueError, words, getattr(model, method), rows)
 

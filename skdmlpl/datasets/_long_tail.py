@@ -172,6 +172,7 @@ def make_long_tailed_split(
     check_scalar(n_labeled, "n_labeled", Integral, min_val=1)
     check_scalar(n_unlabeled, "n_unlabeled", Integral, min_val=1)
     check_scalar(n_test_per_class, "n_test_per_class", Integral, min_val=0)
+    check_scalar(imbalance_ratio, "imbalance_ratio", Real, min_val=1)
     if imbalance_ratio_unlabeled is None:
         imbalance_ratio_unlabeled = imbalance_ratio
     check_scalar(imbalance_ratio_unlabeled, "imbalance_ratio_unlabeled", Real, min_val=1)
