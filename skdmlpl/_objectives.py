@@ -80,7 +80,7 @@ def classification_objective(
         target = F.one_hot(classes[index], n_classes).float() if proba is None else torch.from_numpy(proba[index])
         target = target.to(rows.device)
         if augment is not None:
-            batch = augment(batch, generator)
+            batch = _altered(batch, augment, generator)
         partner = torch.randperm(len(index), generator=generator).to(rows.device)
         share = torch.from_numpy(beta.beta(mixup_alpha, mixup_alpha, len(index))).float().to(rows.device)
         share = torch.maximum(share, 1 - share)
@@ -130,7 +130,7 @@ def metric_objective(
     def draw() -> tuple[Tensor, ...]:
         index = draw_labeled()
         views = unlabeled[torch.randint(max(1, len(unlabeled)), (n_ids,), generator=generator).numpy()]
-        batch = augment(rows[np.concatenate([index, views, views])], generator)
+        batch = _altered(rows[np.concatenate([index, views, views])], augment, generator)
         embeddings, _ = network(batch)
         return (_checked(metric_loss(embeddings, torch.cat([classes[index], ids, ids]).to(rows.device))),)
 
@@ -149,6 +149,18 @@ def _mix(batch: Tensor, partner: Tensor, share: Tensor) -> Tensor:
 
 def _seed_from(generator: torch.Generator) -> int:
     return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -> Tensor:
+    altered = augment(batch, generator)
+    if not isinstance(altered, Tensor) or altered.shape != batch.shape:
+        is_tensor = isinstance(altered, Tensor)
+        got = f"a tensor of shape {tuple(altered.shape)}" if is_tensor else type(altered).__name__
+        raise TypeError(
+            "The 'augmentation' parameter of DMLPseudoLabelClassifier must return a tensor of the shape of the batch, "
+            f"{tuple(batch.shape)}. Got {got} instead."
+        )
+    return altered
 
 
 def _checked(loss: object) -> Tensor:

@@ -1,5 +1,7 @@
 """What the two losses draw, and what they pull the network towards."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -293,4 +295,23 @@ def test_a_metric_loss_that_is_no_scalar_is_named(returned, got):
     with pytest.raises(
         TypeError, match=rf"The 'metric_loss' parameter of .* must .* scalar tensor\. Got {got} instead"
     ):
+        objective.draw()
+
+
+@pytest.mark.parametrize(
+    "build", [classification, partial(metric, ContrastiveLoss())], ids=["classification", "metric"]
+)
+@pytest.mark.parametrize(
+    ("altered", "got"),
+    [
+        (lambda batch: batch.numpy(), "ndarray"),
+        (lambda batch: None, "NoneType"),
+        (lambda batch: batch[1:], "a tensor of shape"),
+        (lambda batch: batch.repeat(1, 2), "a tensor of shape"),
+    ],
+    ids=["array", "None", "a row too few", "more columns"],
+)
+def test_an_augmentation_that_returns_no_such_batch_is_named(build, altered, got):
+    objective = build(Uninformed(), augment=lambda batch, generator: altered(batch))
+    with pytest.raises(TypeError, match=f"The 'augmentation' parameter of .* must .* the batch, .* Got {got}"):
         objective.draw()
