@@ -154,20 +154,21 @@ def _seed_from(generator: torch.Generator) -> int:
 def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -> Tensor:
     altered = augment(batch, generator)
     if not isinstance(altered, Tensor) or altered.shape != batch.shape:
-        is_tensor = isinstance(altered, Tensor)
-        got = f"a tensor of shape {tuple(altered.shape)}" if is_tensor else type(altered).__name__
         raise TypeError(
             "The 'augmentation' parameter of DMLPseudoLabelClassifier must return a tensor of the shape of the batch, "
-            f"{tuple(batch.shape)}. Got {got} instead."
+            f"{tuple(batch.shape)}. Got {_described(altered)} instead."
         )
     return altered
 
 
 def _checked(loss: object) -> Tensor:
     if not isinstance(loss, Tensor) or loss.ndim != 0:
-        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(
             "The 'metric_loss' parameter of DMLPseudoLabelClassifier must map embeddings (b, d) and labels (b,) to a "
-            f"scalar tensor. Got {got} instead."
+            f"scalar tensor. Got {_described(loss)} instead."
         )
     return loss
+
+
+def _described(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -289,6 +289,12 @@ def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
     return X
 
 
+def _has_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images look like (n_samples, height, width, channels): as such they are usual, else three pixels wide."""
+    _, height, width, channels = shape
+    return min(height, width) > 4 and (channels == 3 or (channels == 1 and height == width))
+
+
 def final_step(estimator, attributes: Sequence[str], caller: str):
     """Return the estimator, or the last one of a pipeline, if it is fitted and has the attributes."""
     final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
@@ -300,9 +306,3 @@ def final_step(estimator, attributes: Sequence[str], caller: str):
             f"Got {type(final).__name__}, which has no {', '.join(missing)}."
         )
     return final
-
-
-def _has_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether images look like (n_samples, height, width, channels): as such they are usual, else three pixels wide."""
-    _, height, width, channels = shape
-    return min(height, width) > 4 and (channels == 3 or (channels == 1 and height == width))
