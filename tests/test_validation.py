@@ -259,7 +259,9 @@ BAD_PARTS = {
     "selector with bad numbers": (
         {"selector": GraphPropagationSelector(alpha=1.5)}, ValueError, ["'alpha'", "GraphPropagationSelector", "1.5"],
     ),
-    "augmentation to another width": ({"augmentation": lambda batch, g: batch[:, :3]}, RuntimeError, []),
+    "augmentation to another width": (
+        {"augmentation": lambda batch, g: batch[:, :3]}, TypeError, ["'augmentation' parameter", "shape of the batch"],
+    ),
 }  # fmt: skip
 
 
