@@ -304,7 +304,8 @@ class DMLPseudoLabelClassifier(
             """Return the attributes that prediction needs."""
             # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
             # float32 they differ in the last digit, as matrix products round differently by position.
-            network = network.to(network.input_dtype)
+            if network.input_dtype != torch.float32:
+                network = network.to(network.input_dtype)
             # No rows at all, but of the kind that fit was given: their shape and dtype.
             return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
 
@@ -429,8 +430,8 @@ class DMLPseudoLabelClassifier(
         metric_weight = 0.01 if images or wide else 0.05
         return Plan(
             max_rounds=self.max_rounds,
-            n_steps=n_steps if self.n_steps is None else self.n_steps,
-            batch_size=self.batch_size,
+            n_steps=n_steps if self.n_steps is None else int(self.n_steps),  # numpy's small integers overflow
+            batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,
             weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
             # Images are passed so often that a network would know their few given labels by heart.

@@ -157,7 +157,9 @@ class WeightAverage:
     """Exponential moving average of a network's parameters and floating buffers, unbiased from the first step on."""
 
     def __init__(self, network: nn.Module, memory: float) -> None:
-        self._live = [t for t in network.state_dict().values() if t.is_floating_point()]
+        # Infinite entries, as of attention masks, have no mean; and one place in memory cannot hold several.
+        buffers = [b for b in network.buffers() if b.isfinite().all() and 0 not in b.stride()]
+        self._live = [t for t in (*network.parameters(), *buffers) if t.is_floating_point()]
         self._mean = [t.clone() for t in self._live]
         self._decay = 1.0 - 1.0 / memory
         self._n_updates = 0

@@ -257,6 +257,8 @@ def _is_missing(y: np.ndarray) -> np.ndarray:
     """Return a mask of None, NaN, NaT and pandas' NA."""
     if y.dtype.kind == "f":
         return np.isnan(y)
+    if y.dtype.kind in "mM":
+        return np.isnat(y)
     if y.dtype.kind != "O":
         return np.zeros(len(y), dtype=bool)
     # pandas' NA is the only common value whose comparison with itself has no truth value.

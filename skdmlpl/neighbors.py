@@ -134,12 +134,14 @@ class ExactNeighbors(BaseEstimator):
 
     def _search(self, queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, ...]:
         """Return distances (m, k), indices (m, k) and whether rounding cannot have hidden a nearer point (m,)."""
+        # Numbers of numpy, as a grid of parameters holds, make torch compute other than with Python's.
+        k, block_size = int(k), int(self.block_size)
         n_candidates = min(2 * k, len(points))
         if queries is points and points.shape[1] >= _MIN_SHARED:
-            bounds, candidates = _candidates_of_all(points, n_candidates, self.block_size)
+            bounds, candidates = _candidates_of_all(points, n_candidates, block_size)
         else:
-            bounds, candidates = _candidates(queries, points, n_candidates, self.block_size)
-        distances, indices = _rank(queries, points, candidates, k, self.block_size)
+            bounds, candidates = _candidates(queries, points, n_candidates, block_size)
+        distances, indices = _rank(queries, points, candidates, k, block_size)
         # All other points are at least as far as the last bound says.
         sure = (distances[:, -1].square() <= bounds[:, -1]) | (n_candidates == len(points))
         return distances, indices, sure
@@ -256,7 +258,7 @@ class ApproximateNeighbors(BaseEstimator):
         """
         check_is_fitted(self)
         queries, points = self.exact_._queries(X, n_neighbors), torch.from_numpy(self.exact_.points_)
-        width = max(self.n_neighbors, n_neighbors)
+        width = int(max(self.n_neighbors, n_neighbors))
         if len(points) <= max(_MIN_APPROXIMATE, width) or not torch.equal(queries, points):
             distances, indices = self.exact_._nearest(queries, n_neighbors)
         else:

@@ -870,3 +870,46 @@ def test_cross_validation_scores_what_can_be_learned():
 @parametrize_with_checks([DMLPseudoLabelClassifier(device="cpu")])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
+
+
+class Peculiar(nn.Module):
+    """A layer behind one that holds something which is no usual weight."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.first = nn.Linear(N_FEATURES, 6).to(torch.float64 if kind == "float64 layer" else torch.float32)
+        shift = {
+            "mask": torch.tensor([0.0] * 5 + [-torch.inf]),
+            "view": torch.ones(()).expand(6),
+            "complex": torch.ones(6, dtype=torch.complex64) * 1j,
+        }
+        self.register_buffer("shift", shift.get(kind, torch.zeros(6)))
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, batch):
+        hidden = self.first(batch.to(self.first.weight.dtype)).to(batch.dtype)
+        if self.kind == "mask":
+            return self.last((hidden + self.shift).softmax(dim=1))
+        if self.kind == "complex":
+            return self.last((hidden * self.shift).imag)
+        return self.last(hidden + self.shift)
+
+
+@pytest.mark.parametrize("kind", ["mask", "view", "complex", "float64 layer"])
+@pytest.mark.filterwarnings("error:Casting complex")
+def test_backbones_with_unusual_tensors_stay_what_they_are(kind):
+    backbone = Peculiar(kind)
+    model = classifier(backbone=backbone).fit(X, Y_PARTLY, U)
+    assert np.isfinite(model.predict_proba(X)).all()
+    assert model.network_.backbone.first.weight.dtype == backbone.first.weight.dtype
+    assert torch.equal(model.network_.backbone.shift, backbone.shift)
+
+
+@pytest.mark.parametrize("name", ["n_steps", "batch_size", "n_neighbors", "max_rounds"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_parameters_may_be_numbers_of_numpy(name, dtype):
+    # 200 is doubled on the way, which uint8 does not hold.
+    value = {"n_steps": 5, "batch_size": 200, "n_neighbors": 5, "max_rounds": 2}[name]
+    expected = classifier(**{name: value}).fit(X, Y_PARTLY, U).predict_proba(X)
+    np.testing.assert_array_equal(classifier(**{name: dtype(value)}).fit(X, Y_PARTLY, U).predict_proba(X), expected)

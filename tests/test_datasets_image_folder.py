@@ -60,11 +60,27 @@ def test_images_are_those_of_torchvisions_transforms(tmp_path, rng, shape, size)
     np.testing.assert_allclose(X[0], expected.astype(int), atol=1)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 def test_every_color_mode_becomes_rgb(tmp_path, mode):
     (tmp_path / "photos" / "a").mkdir(parents=True)
     Image.new(mode, (4, 4)).save(tmp_path / "photos" / "a" / "1.tif")
     assert load_image_folder(tmp_path / "photos", 4).X.shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pixels_of_more_than_8_bits_are_refused(tmp_path, mode):
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    Image.new(mode, (4, 4)).save(tmp_path / "photos" / "a" / "1.tif")
+    with pytest.raises(ValueError, match=r"a/1\.tif cannot be read as an image: its pixels are of more than 8 bits"):
+        load_image_folder(tmp_path / "photos", 4)
+
+
+def test_other_images_of_the_same_names_are_read_anew(tmp_path):
+    for name, color in (("train", 10), ("test", 200)):
+        save(tmp_path / name / "a" / "0.png", (color, color, color))
+        np.testing.assert_array_equal(np.unique(load_image_folder(tmp_path / name, 4).X), [color])
+    save(tmp_path / "test" / "a" / "0.png", (90, 90, 90), shape=(30, 30))
+    assert (load_image_folder(tmp_path / "test", 4).X == 90).all()
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])

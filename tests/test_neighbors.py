@@ -228,3 +228,14 @@ def test_graph_does_not_fit_the_given_index():
 def test_import_does_not_load_numba():
     code = "import sys, skdmlpl.neighbors; sys.exit('numba' in sys.modules or 'pynndescent' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_numbers_of_numpy_are_numbers(monkeypatch):
+    monkeypatch.setattr(neighbors, "_MIN_APPROXIMATE", 20)
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    expected = ExactNeighbors().fit(X).kneighbors(X, 5)
+    for index in (ExactNeighbors(block_size=np.int64(100)), ExactNeighbors(), ApproximateNeighbors(np.int64(30))):
+        for found, wanted in zip(index.fit(X).kneighbors(X, np.int64(5)), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+    for found, wanted in zip(knn_graph(X, np.uint8(4)), knn_graph(X, 4), strict=True):
+        np.testing.assert_array_equal(found, wanted)

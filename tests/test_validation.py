@@ -172,6 +172,11 @@ def test_decoding_keeps_the_dtype_where_it_can_hold_the_mark(dtype):
     assert marked.dtype == (np.int64 if np.dtype(dtype).kind == "u" else dtype)
 
 
+def test_missing_dates_are_no_class():
+    encoded = encode_labels(np.array(["2020-01-01", "NaT", "2020-01-02"], "M8[D]"), 3)
+    assert encoded.codes.tolist() == [0, -1, 1]
+
+
 def test_encoding_leaves_the_labels_alone():
     y = np.array(["a", None, "b", -1], dtype=object)
     encode_labels(y, 4)

@@ -1,7 +1,7 @@
 """Images in files, one folder a class, as one memory-mapped array."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def load_image_folder(
     folder = cache_folder(
         root.absolute().parent if cache_dir is None else Path(cache_dir).expanduser(),
         f"image-folder-{size}px",
-        filenames,
+        _describe(root, filenames),
         3 * size * size * len(filenames),
         lambda folder: write_images(folder / "images.npy", root, filenames, size, n_jobs),
     )
@@ -119,6 +119,14 @@ def load_image_folder(
         target_names=np.array(target_names),
         filenames=np.array(filenames),
     )
+
+
+def _describe(root: Path, filenames: Sequence[str]) -> Iterator[str]:
+    """Yield what tells these files from others of the same names, and from what they were before they were changed."""
+    yield str(root.absolute())
+    for name in filenames:
+        status = (root / name).stat()
+        yield f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 def list_images(root: Path, labels: dict[str, int]) -> tuple[list[str], np.ndarray]:
@@ -147,6 +155,8 @@ def _read_image(path: Path, size: int) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.mode[0] in "IF":  # converting clips at 255, which would leave most of such images white
+                raise ValueError(f"its pixels are of more than 8 bits (mode {image.mode}): scale them and save it anew")
             square = ImageOps.fit(image.convert("RGB"), (size, size), method=Image.Resampling.BILINEAR)
     except MemoryError:
         raise

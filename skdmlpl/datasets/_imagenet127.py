@@ -255,7 +255,7 @@ def load_imagenet127(
     folder = cache_folder(
         root if cache_dir is None else Path(cache_dir).expanduser(),
         f"imagenet-{size}px",
-        [*paths["train"], *paths["test"]],
+        [str(root.absolute()), *paths["train"], *paths["test"]],
         3 * size * size * sum(map(len, paths.values())),
         write,
     )
