@@ -909,7 +909,7 @@ def test_backbones_with_unusual_tensors_stay_what_they_are(kind):
 @pytest.mark.parametrize("name", ["n_steps", "batch_size", "n_neighbors", "max_rounds"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_parameters_may_be_numbers_of_numpy(name, dtype):
-    # 200 is doubled on the way, which uint8 does not hold.
-    value = {"n_steps": 5, "batch_size": 200, "n_neighbors": 5, "max_rounds": 2}[name]
+    # The steps of all rounds together are more than uint8 holds.
+    value = {"n_steps": 200, "batch_size": 200, "n_neighbors": 5, "max_rounds": 2}[name]
     expected = classifier(**{name: value}).fit(X, Y_PARTLY, U).predict_proba(X)
     np.testing.assert_array_equal(classifier(**{name: dtype(value)}).fit(X, Y_PARTLY, U).predict_proba(X), expected)
