@@ -44,7 +44,10 @@ class SoftmaxSVC(SVC):
     """
 
     def predict_proba(self, X):
-        return softmax(self.decision_function(X), axis=1)
+        scores = self.decision_function(X)
+        if scores.ndim == 1:  # of two classes, how much the second is above the first
+            scores = np.column_stack([np.zeros_like(scores), scores])
+        return softmax(scores, axis=1)
 
 
 class Method(NamedTuple):

@@ -338,6 +338,11 @@ class DMLPseudoLabelClassifier(
             )
             vars(self).update(predictor(network))
             logits = classify_in_batches(network, rows)
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                "The trained network's output is not finite on rows it was trained on. Try features of a smaller "
+                "range, a lower 'learning_rate', or look for what the 'backbone' does differently outside of training."
+            )
 
         self.n_rounds_ = len(self.history_) - 1
         self._describe_rows(codes, logits)

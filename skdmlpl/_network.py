@@ -175,7 +175,14 @@ def build_network(
     """
     input_shape = tuple(example.shape[1:])
     # The one place that asks what a part is: a module and a factory are both callable, with different arguments.
-    module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone(input_shape)
+    try:
+        module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone(input_shape)
+    except Exception as error:
+        raise ValueError(
+            "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module that can be copied, or a "
+            f"callable that makes one for rows of shape {input_shape}, its only argument. {_described(backbone)} "
+            f"failed with {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(
             "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module or a callable that "
@@ -201,6 +208,12 @@ def build_network(
             f"shape {tuple(example.shape)} instead."
         )
     return EmbeddingNetwork(module, output.shape[1], n_classes, mirror=mirror).to(example.device)
+
+
+def _described(backbone: nn.Module | BackboneFactory) -> str:
+    if isinstance(backbone, type):
+        return f"The class {backbone.__name__}, of which an instance may be meant,"
+    return f"A copy of {type(backbone).__name__}" if isinstance(backbone, nn.Module) else f"The callable {backbone!r}"
 
 
 def build_committee(

@@ -42,6 +42,7 @@ def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
             "The 'selector' parameter of DMLPseudoLabelClassifier must be an object with a method 'select', or a "
             f"function. Got the class {selector.__name__} instead: give an instance of it."
         )
+    flip = getattr(augment, "flip", False)
     return Parts(
         # Copied or called when the network is built.
         backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_convnet),
@@ -50,7 +51,7 @@ def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
         augment=augment,
         augment_classification=not is_table,
         # An augmentation that mirrors images says that they mean the same in a mirror.
-        mirror=not is_table and getattr(augment, "flip", False) is True,
+        mirror=not is_table and isinstance(flip, bool | np.bool_) and bool(flip),
     )
 
 

@@ -41,7 +41,7 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 @contextmanager
 def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside, and leave its random state, gradient mode and denormal mode as they were.
+    """Seed torch inside, and leave its random state and its gradient, denormal and autocast modes as they were.
 
     Fits in several threads take turns: else each would draw from what another has seeded.
     """
@@ -51,6 +51,7 @@ def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),
         torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
         flush_denormals(),
     ):
         torch.manual_seed(seed)

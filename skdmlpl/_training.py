@@ -81,6 +81,7 @@ class Training:
             if remaining < n_reported:
                 reported = [total + value / n_reported for total, value in zip(reported, values, strict=True)]
         self._average.exchange()
+        self._optimizer.zero_grad()  # as large as the weights, and of no use after the last step
         self._network.eval()
         return reported
 
@@ -142,7 +143,8 @@ def _collect(network: nn.Module, rows: Rows, keep: slice, index: np.ndarray | No
     n_rows = len(rows) if index is None else len(index)
     wholes: list[np.ndarray] = []
     start = 0
-    with torch.inference_mode():
+    # Precision is the network's own business, whatever the caller computes in.
+    with torch.inference_mode(), torch.autocast(rows.device.type, enabled=False):
         for batch in rows.batches(index=index):
             parts = [output.cpu().numpy() for output in network(batch)[keep]]
             if start == 0:  # filled in place: joining the parts at the end would hold everything twice

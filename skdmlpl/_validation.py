@@ -177,7 +177,7 @@ def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
         if not is_number:
             labels = labels.astype(object)
         elif classes.dtype.kind == "u":
-            labels = labels.astype(np.int64)
+            labels = labels.astype(np.int64 if classes.max() <= np.iinfo(np.int64).max else object)
         labels[missing] = -1 if is_number else None
     return labels
 
@@ -294,7 +294,7 @@ def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
 def _has_channels_last(shape: tuple[int, ...]) -> bool:
     """Whether images look like (n_samples, height, width, channels): as such they are usual, else three pixels wide."""
     _, height, width, channels = shape
-    return min(height, width) > 4 and (channels == 3 or (channels == 1 and height == width))
+    return min(height, width) > 4 and (channels == 3 or (channels in (1, 4) and height == width))
 
 
 def final_step(estimator, attributes: Sequence[str], caller: str):

@@ -40,7 +40,7 @@ def test_results_are_merged_and_told(monkeypatch, tmp_path):
     problem = Problem(*rows(6), *rows(20), *rows(10), bayes=0.9)
     monkeypatch.setattr(benchmark, "load", lambda dataset, seed, distribution: problem)
     path = tmp_path / "features-test-consistent.json"
-    methods = ["logreg", "self-training-logreg", "logreg-oracle"]
+    methods = ["logreg", "self-training-svc", "logreg-oracle"]
     for seed in (0, 1, 0):
         update(path, "test", "consistent", seed, methods, ENVIRONMENT)
     record = update(path, "test", "consistent", 0, ["ours"], ENVIRONMENT)

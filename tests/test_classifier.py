@@ -507,6 +507,17 @@ def test_global_state_is_left_as_it_was(selector, random_state, mode):
         assert global_state() == before
 
 
+@pytest.mark.parametrize("rows", [X, IMAGES], ids=["table", "images"])
+def test_the_callers_precision_does_not_matter(rows):
+    params = {} if rows is X else {"backbone": tiny_image_backbone}
+    y = Y_PARTLY[: len(rows)]
+    model = classifier(**params).fit(rows, y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = classifier(**params).fit(rows, y)
+        assert_same_model(model, again, rows)
+    assert_same_model(model, again, rows)
+
+
 def test_a_default_dtype_of_float64_does_not_matter():
     torch.set_default_dtype(torch.float64)
     try:
@@ -682,6 +693,21 @@ def test_backbones(backbone):
         assert parameter.isfinite().all()
 
 
+def test_gradients_are_not_kept(fitted):
+    assert all(parameter.grad is None for parameter in fitted.network_.parameters())
+
+
+class InfiniteInUse(nn.Linear):
+    def forward(self, batch):
+        features = super().forward(batch)
+        return features / 0 if torch.is_inference_mode_enabled() else features
+
+
+def test_a_network_that_is_not_finite_outside_of_training():
+    with pytest.raises(ValueError, match="output is not finite on rows it was trained on"):
+        classifier(backbone=InfiniteInUse(N_FEATURES, 6), max_rounds=0).fit(X, Y_PARTLY, U)
+
+
 @pytest.mark.parametrize("frozen", [["0"], ["0", "1", "3"]], ids=["first layer", "all layers"])
 def test_frozen_parameters_stay(frozen):
     backbone = small_backbone()
@@ -754,7 +780,13 @@ def test_an_augmentation_gets_batches_and_a_generator():
 
 @pytest.mark.parametrize(
     ("augmentation", "mirror"),
-    [(None, True), (WeakImageAugmentation(), True), (WeakImageAugmentation(flip=False), False), (no_change, False)],
+    [
+        (None, True),
+        (WeakImageAugmentation(), True),
+        (WeakImageAugmentation(flip=np.True_), True),
+        (WeakImageAugmentation(flip=False), False),
+        (no_change, False),
+    ],
 )
 def test_images_are_predicted_from_both_sides_where_the_augmentation_mirrors_them(augmentation, mirror):
     model = classifier(backbone=tiny_image_backbone, augmentation=augmentation).fit(IMAGES, IMAGE_Y)

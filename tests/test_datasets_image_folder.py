@@ -75,6 +75,24 @@ def test_pixels_of_more_than_8_bits_are_refused(tmp_path, mode):
         load_image_folder(tmp_path / "photos", 4)
 
 
+def test_photos_are_turned_upright(tmp_path):
+    """The tag of the orientation says that the stored image must be turned by 90 degrees, clockwise."""
+    lying = np.zeros((4, 4, 3), dtype=np.uint8)
+    lying[:, 0] = 255  # its left becomes the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    Image.fromarray(lying).save(tmp_path / "photos" / "a" / "1.png", exif=exif)
+    X = load_image_folder(tmp_path / "photos", 4).X
+    assert (X[0, :, 0] == 255).all()
+    assert not X[0, :, 1:].any()
+
+
+def test_hidden_folders_are_no_classes(root):
+    (root / ".ipynb_checkpoints").mkdir()
+    assert load_image_folder(root, 8).target_names.tolist() == ["cat", "dog", "unknown"]
+
+
 def test_other_images_of_the_same_names_are_read_anew(tmp_path):
     for name, color in (("train", 10), ("test", 200)):
         save(tmp_path / name / "a" / "0.png", (color, color, color))

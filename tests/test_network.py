@@ -195,6 +195,8 @@ def test_lazy_modules_are_built_by_the_dry_forward():
     [
         (lambda shape: "a network", TypeError, ["Module", "returns one", "Got str from the callable"]),
         (lambda shape: None, TypeError, ["Got NoneType from the callable"]),
+        (lambda shape: nn.Linear(shape, 1), ValueError, ["for rows of shape (4,), its only", "TypeError: empty()"]),
+        (nn.Bilinear, ValueError, ["The class Bilinear, of which an instance may be meant, failed", "missing"]),
         (nn.Linear(5, 2), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError", "2x4 and 5x2"]),
         (nn.Conv2d(4, 2, 1), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError"]),
         (Returns(lambda x: (x, x)), TypeError, ["(batch, d)", "Got tuple"]),
@@ -203,7 +205,19 @@ def test_lazy_modules_are_built_by_the_dry_forward():
         (Returns(lambda x: x[:1]), ValueError, ["(batch, d)", "Got (1, 4)"]),
         (Returns(lambda x: x[:, :0]), ValueError, ["(batch, d)", "Got (2, 0)"]),
     ],
-    ids=["factory of str", "factory of None", "width", "images", "tuple", "4-D", "1-D", "fewer rows", "no columns"],
+    ids=[
+        "factory of str",
+        "factory of None",
+        "failing factory",
+        "class",
+        "width",
+        "images",
+        "tuple",
+        "4-D",
+        "1-D",
+        "fewer rows",
+        "no columns",
+    ],
 )
 def test_errors_name_the_backbone_what_it_must_do_and_what_it_did(backbone, error, words):
     with pytest.raises(error) as info:

@@ -80,6 +80,7 @@ BAD_DATA = {
     "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
     "names, no rows": (FRAME, Y, FRAME_U[list("ab")][:0], ValueError, ["X_unlabeled must", "['a', 'b']"]),
     "colours last": (np.ones((30, 8, 6, 3)), Y, None, ValueError, ["(30, 8, 6, 3)", "X.transpose(0, 3, 1, 2)"]),
+    "colours and opacity last": (np.ones((30, 6, 6, 4)), Y, None, ValueError, ["channels", "(30, 6, 6, 4)"]),
     "grey last": (np.ones((30, 6, 6, 1)), Y, None, ValueError, ["channels, height, width", "(30, 6, 6, 1)"]),
     "unlabelled colours last": (
         np.ones((30, 3, 8, 8)), Y, np.ones((5, 8, 8, 3)), ValueError, ["X_unlabeled.transpose(0, 3, 1, 2)"],
@@ -170,6 +171,11 @@ def test_decoding_keeps_the_dtype_where_it_can_hold_the_mark(dtype):
     marked = decode_labels(classes, np.array([0, -1]))
     assert marked.tolist() == [3, -1]
     assert marked.dtype == (np.int64 if np.dtype(dtype).kind == "u" else dtype)
+
+
+def test_decoding_keeps_numbers_beyond_int64():
+    classes = np.array([3, 2**63 + 1], dtype=np.uint64)
+    assert decode_labels(classes, np.array([1, -1, 0])).tolist() == [2**63 + 1, -1, 3]
 
 
 def test_missing_dates_are_no_class():

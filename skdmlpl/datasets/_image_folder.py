@@ -27,21 +27,22 @@ def load_image_folder(
 ) -> Bunch:
     """Load images from a folder with one subfolder for each class, all at one size.
 
-    Of each image the largest central square is taken and scaled to `size` x `size` pixels, in RGB. The result is
-    written to a file once, and memory-mapped by this and later calls: it can be larger than the memory.
+    Each image is turned upright where its file says how (EXIF, as of photos), and its largest central square is taken
+    and scaled to `size` x `size` pixels, in RGB. The result is written to a file once, and memory-mapped by this and
+    later calls: it can be larger than the memory.
 
     Parameters
     ----------
     root : str or path-like
-        The folder. The names of its subfolders are the names of the classes; images may lie in further subfolders.
-        All of torchvision's image formats are read: jpg, png, webp, tif and others.
+        The folder. The names of its subfolders are the names of the classes, but for hidden ones (``.git``); images
+        may lie in further subfolders. All of torchvision's image formats are read: jpg, png, webp, tif and others.
     size : int
         Height and width of the images in the result, in pixels. The file takes ``3 * size ** 2`` bytes an image.
     unlabeled : str, default=None
         Name of the subfolder whose images have no label.
     cache_dir : str or path-like, default=None
-        Folder for the file of all images. None takes the folder that `root` lies in. Added, removed and renamed
-        images are noticed; after other changes, delete the folder ``image-folder-...`` in there.
+        Folder for the file of all images. None takes the folder that `root` lies in. Images that
+        are added, removed, renamed or changed are noticed, and lead to another folder ``image-folder-...`` in there.
     n_jobs : int, default=None
         Number of threads that read images. None is 1 unless in a :func:`joblib.parallel_config` context, -1 all
         processors.
@@ -96,7 +97,8 @@ def load_image_folder(
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root.absolute()}.")
-    subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    # Hidden folders, such as those of notebooks and version control, are no classes.
+    subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     target_names = [name for name in subfolders if name != unlabeled]
     if not target_names or (unlabeled is not None and unlabeled not in subfolders):
         needed = "one folder for each class" + (f" and the folder {unlabeled!r}" if unlabeled is not None else "")
@@ -157,6 +159,7 @@ def _read_image(path: Path, size: int) -> np.ndarray:
         with Image.open(path) as image:
             if image.mode[0] in "IF":  # converting clips at 255, which would leave most of such images white
                 raise ValueError(f"its pixels are of more than 8 bits (mode {image.mode}): scale them and save it anew")
+            ImageOps.exif_transpose(image, in_place=True)
             square = ImageOps.fit(image.convert("RGB"), (size, size), method=Image.Resampling.BILINEAR)
     except MemoryError:
         raise
