@@ -102,8 +102,9 @@ class DMLPseudoLabelClassifier(
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
-        few labels in the end. None takes twice the number of labelled rows: at least 100 and at most 1,200 for tables,
-        400 for those of 50 columns or more; 1,500 to 4,000 for images; 500 to 4,000 for a `backbone` of your own.
+        few labels in the end, above all where classes overlap. None takes as many as there are labelled rows for
+        tables: at least 50 and at most 1,200, or 400 for those of 50 columns or more. It takes twice as many as there
+        are labelled rows for images, 1,500 to 4,000, and for a `backbone` of your own, 500 to 4,000.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -420,16 +421,16 @@ class DMLPseudoLabelClassifier(
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
         images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
         if self.backbone is not None:
-            steps, weight_decay = (500, 4000), 0.05
+            per_label, steps, weight_decay = 2, (500, 4000), 0.05
         elif images:
             # However few have a label, the network has to learn to see.
-            steps, weight_decay = (1500, 4000), 1.0
+            per_label, steps, weight_decay = 2, (1500, 4000), 1.0
         elif wide:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
-            steps, weight_decay = (100, 400), 3.0
+            per_label, steps, weight_decay = 1, (50, 400), 3.0
         else:
-            steps, weight_decay = (100, 1200), 1.0
-        n_steps = int(np.clip(2 * n_labeled, *steps))
+            per_label, steps, weight_decay = 1, (50, 1200), 1.0
+        n_steps = int(np.clip(per_label * n_labeled, *steps))
         # Where few columns say how alike rows are, the metric loss helps most. Of embeddings it overfits, and images it
         # makes slow to learn.
         metric_weight = 0.01 if images or wide else 0.05
