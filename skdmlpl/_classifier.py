@@ -102,9 +102,9 @@ class DMLPseudoLabelClassifier(
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
-        few labels in the end, above all where classes overlap. None takes as many as there are labelled rows for
-        tables: at least 50 and at most 1,200, or 400 for those of 50 columns or more. It takes twice as many as there
-        are labelled rows for images, 1,500 to 4,000, and for a `backbone` of your own, 500 to 4,000.
+        few labels in the end, above all where classes overlap. None takes as many as there are labelled rows, rising
+        from 128 of them on to twice as many from 256 on, within limits: 50 to 1,200 for tables, 50 to 400 for those of
+        50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -421,16 +421,18 @@ class DMLPseudoLabelClassifier(
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
         images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
         if self.backbone is not None:
-            per_label, steps, weight_decay = 2, (500, 4000), 0.05
+            steps, weight_decay = (500, 4000), 0.05
         elif images:
             # However few have a label, the network has to learn to see.
-            per_label, steps, weight_decay = 2, (1500, 4000), 1.0
+            steps, weight_decay = (1500, 4000), 1.0
         elif wide:
             # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
-            per_label, steps, weight_decay = 1, (50, 400), 3.0
+            steps, weight_decay = (50, 400), 3.0
         else:
-            per_label, steps, weight_decay = 1, (50, 1200), 1.0
-        n_steps = int(np.clip(per_label * n_labeled, *steps))
+            steps, weight_decay = (50, 1200), 1.0
+        # In batches of 128, as many passes over the labelled rows as there are of them, at most 256: the fewer there
+        # are, the sooner a network knows them by heart, with the chance in them.
+        n_steps = int(np.clip(n_labeled * np.clip(n_labeled / 128, 1, 2), *steps))
         # Where few columns say how alike rows are, the metric loss helps most. Of embeddings it overfits, and images it
         # makes slow to learn.
         metric_weight = 0.01 if images or wide else 0.05

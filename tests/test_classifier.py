@@ -616,17 +616,18 @@ def test_every_other_number_counts_too(params):
 @pytest.mark.parametrize(
     ("backbone", "row_shape", "steps", "weight_decay", "mixup_alpha", "metric_weight"),
     [
-        (None, (49,), (50, 180, 1200), 1.0, 0.2, 0.05),
-        (None, (50,), (50, 180, 400), 3.0, 0.2, 0.01),
-        (None, (3, 32, 32), (1500, 1500, 4000), 1.0, 1.0, 0.01),
-        (nn.Linear(49, 6), (49,), (500, 500, 4000), 0.05, 0.2, 0.05),
-        (nn.Conv2d(3, 6, 3), (3, 32, 32), (500, 500, 4000), 0.05, 1.0, 0.01),
+        (None, (49,), (50, 100, 288, 600, 1200), 1.0, 0.2, 0.05),
+        (None, (50,), (50, 100, 288, 400, 400), 3.0, 0.2, 0.01),
+        (None, (3, 32, 32), (1500, 1500, 1500, 1500, 4000), 1.0, 1.0, 0.01),
+        (nn.Linear(49, 6), (49,), (500, 500, 500, 600, 4000), 0.05, 0.2, 0.05),
+        (nn.Conv2d(3, 6, 3), (3, 32, 32), (500, 500, 500, 600, 4000), 0.05, 1.0, 0.01),
     ],
     ids=["narrow table", "wide table", "images", "own backbone", "own backbone for images"],
 )
 def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weight_decay, mixup_alpha, metric_weight):
     plans = [
-        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_labeled=n, row_shape=row_shape) for n in (10, 180, 9000)
+        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_labeled=n, row_shape=row_shape)
+        for n in (10, 100, 192, 300, 9000)
     ]
     assert tuple(plan.n_steps for plan in plans) == steps
     for plan in plans:
