@@ -259,8 +259,8 @@ class DMLPseudoLabelClassifier(
         y : array-like of shape (n_samples,)
             Labels: numbers, strings or booleans. Unlabelled rows are marked by -1 where labels are numbers, and by
             None or NaN in any case. If `y` holds the numbers -1 and 1 and nothing else, both are classes: with -1
-            unlabelled, only one class would be left. The strings "-1" and "nan", which numpy makes of -1 and NaN in an
-            array of strings, are refused.
+            unlabelled, only one class would be left. The strings "-1", "-1.0", "nan" and "<NA>", which -1, NaN and NA
+            become in an array of strings, are refused.
 
         X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
             More unlabelled rows, of the same kind as those of `X`. Beware of cross-validation: scikit-learn cuts every

@@ -123,7 +123,8 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
     """Tell labelled from unlabelled rows and number the classes.
 
     Unlabelled are None, NaN and pandas' NA everywhere, and -1 where labels are numbers or mixed with them. The one
-    exception: numbers that are exactly {-1, 1} are two ordinary classes. The strings "-1" and "nan" are refused.
+    exception: numbers that are exactly {-1, 1} are two ordinary classes. The strings "-1", "-1.0", "nan" and "<NA>"
+    are refused.
     """
     if y is None:
         raise ValueError(
@@ -238,17 +239,17 @@ def _as_label_array(y) -> np.ndarray:
 
 
 def _refuse_stringified(classes: np.ndarray) -> None:
-    """Raise where classes were marks of unlabelled rows before numpy made strings of them, as in an array of strings.
+    """Raise where classes were marks of unlabelled rows before they were made strings, as in an array of strings.
 
     Taken for a class they would be the most frequent one. Both "-1" and "1" alone are two classes, as -1 and 1 are.
     """
-    if classes.dtype.kind != "U" or set(classes.tolist()) == {"-1", "1"}:
+    if classes.dtype.kind != "U" or set(classes.tolist()) in ({"-1", "1"}, {"-1.0", "1.0"}):
         return
-    marks = [label for label in ("-1", "nan") if label in classes.tolist()]
+    marks = [label for label in ("-1", "-1.0", "nan", "<NA>") if label in classes.tolist()]
     if marks:
         raise ValueError(
-            f"y must not have the string {marks[0]!r} as a label: numpy makes it of {marks[0]} in an array of strings. "
-            "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
+            f"y must not have the string {marks[0]!r} as a label: {marks[0]} becomes it in an array of strings. Where it "
+            "marks unlabelled rows, make an array of objects, with None on these rows: "
             f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
         )
 

@@ -138,6 +138,8 @@ BAD_LABELS = {
     "only NaN": ([np.nan] * 30, ValueError, ["at least two classes", "no labelled row"]),
     "-1 made a string": (np.array(["a", "b", -1])[Y], ValueError, ["string '-1'", "None"]),
     "NaN made a string": (np.array(["a", "b", np.nan])[Y], ValueError, ["string 'nan'", "None"]),
+    "-1.0 made a string": (np.array([1.0, 2.0, -1.0])[Y].astype(str), ValueError, ["string '-1.0'", "None"]),
+    "NA made a string": (pd.array([1, 2, None], dtype="Int64").astype(str)[Y], ValueError, ["string '<NA>'", "None"]),
     "a string for -1 among objects": (["a", "b", "-1"] * 10, ValueError, ["string '-1'", "None"]),
     "bytes": (np.array([b"a", b"b"] * 15), TypeError, ["bytes", "string"]),
 }
@@ -154,7 +156,9 @@ def test_a_column_of_labels_is_taken_with_a_warning():
     np.testing.assert_array_equal(model.transduction_, Y)
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 2], [-5, 3], ["b", "c"], ["-1", "1"], [False, True], [0.0, 7.0]], ids=str)
+@pytest.mark.parametrize(
+    "classes", [[0, 1, 2], [-5, 3], ["b", "c"], ["-1", "1"], ["-1.0", "1.0"], [False, True], [0.0, 7.0]], ids=str
+)
 def test_encode_and_decode_are_inverse(classes):
     given = [classes[i % len(classes)] for i in (0, 1, 1, 0, len(classes) - 1)]
     encoded = encode_labels([None, *given, None], 7)
