@@ -248,8 +248,8 @@ def _refuse_stringified(classes: np.ndarray) -> None:
     marks = [label for label in ("-1", "-1.0", "nan", "<NA>") if label in classes.tolist()]
     if marks:
         raise ValueError(
-            f"y must not have the string {marks[0]!r} as a label: {marks[0]} becomes it in an array of strings. Where it "
-            "marks unlabelled rows, make an array of objects, with None on these rows: "
+            f"y must not have the string {marks[0]!r} as a label: {marks[0]} becomes it in an array of strings. "
+            "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
             f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
         )
 
