@@ -213,7 +213,9 @@ def build_network(
 def _described(backbone: nn.Module | BackboneFactory) -> str:
     if isinstance(backbone, type):
         return f"The class {backbone.__name__}, of which an instance may be meant,"
-    return f"A copy of {type(backbone).__name__}" if isinstance(backbone, nn.Module) else f"The callable {backbone!r}"
+    if isinstance(backbone, nn.Module):
+        return f"A copy of {type(backbone).__name__}"
+    return f"The callable {getattr(backbone, '__name__', backbone)}"
 
 
 def build_committee(

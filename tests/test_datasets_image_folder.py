@@ -88,9 +88,14 @@ def test_photos_are_turned_upright(tmp_path):
     assert not X[0, :, 1:].any()
 
 
-def test_hidden_folders_are_no_classes(root):
+def test_hidden_folders_and_files_are_left_out(root):
+    before = load_image_folder(root, 8)
     (root / ".ipynb_checkpoints").mkdir()
-    assert load_image_folder(root, 8).target_names.tolist() == ["cat", "dog", "unknown"]
+    save(root / "cat" / ".ipynb_checkpoints" / "a.png", COLORS["cat"])
+    (root / "dog" / "._b.png").write_bytes(b"no image")
+    data = load_image_folder(root, 8)
+    assert data.target_names.tolist() == ["cat", "dog", "unknown"]
+    assert data.filenames.tolist() == before.filenames.tolist()
 
 
 def test_other_images_of_the_same_names_are_read_anew(tmp_path):

@@ -34,15 +34,16 @@ def load_image_folder(
     Parameters
     ----------
     root : str or path-like
-        The folder. The names of its subfolders are the names of the classes, but for hidden ones (``.git``); images
-        may lie in further subfolders. All of torchvision's image formats are read: jpg, png, webp, tif and others.
+        The folder. The names of its subfolders are the names of the classes; images may lie in further subfolders.
+        All of torchvision's image formats are read: jpg, png, webp, tif and others. Hidden folders and files, whose
+        names start with a dot, are left out.
     size : int
         Height and width of the images in the result, in pixels. The file takes ``3 * size ** 2`` bytes an image.
     unlabeled : str, default=None
         Name of the subfolder whose images have no label.
     cache_dir : str or path-like, default=None
-        Folder for the file of all images. None takes the folder that `root` lies in. Images that
-        are added, removed, renamed or changed are noticed, and lead to another folder ``image-folder-...`` in there.
+        Folder for the file of all images. None takes the folder that `root` lies in. Images that are added, removed,
+        renamed or changed are noticed, and lead to another folder ``image-folder-...`` in there.
     n_jobs : int, default=None
         Number of threads that read images. None is 1 unless in a :func:`joblib.parallel_config` context, -1 all
         processors.
@@ -97,7 +98,6 @@ def load_image_folder(
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root.absolute()}.")
-    # Hidden folders, such as those of notebooks and version control, are no classes.
     subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     target_names = [name for name in subfolders if name != unlabeled]
     if not target_names or (unlabeled is not None and unlabeled not in subfolders):
@@ -132,15 +132,17 @@ def _describe(root: Path, filenames: Sequence[str]) -> Iterator[str]:
 
 
 def list_images(root: Path, labels: dict[str, int]) -> tuple[list[str], np.ndarray]:
-    """Return the paths of all images, relative to ``root`` and sorted, and the label of the subfolder each lies in."""
+    """Return the paths of all visible images, relative to ``root`` and sorted, and the labels of their subfolders."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
     try:
         samples = make_dataset(str(root), labels, extensions=IMG_EXTENSIONS)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{root.absolute()} must hold images of every class. {error}") from error
-    filenames = [os.path.relpath(path, root) for path, _ in samples]
-    return filenames, np.array([label for _, label in samples])
+    named = [(os.path.relpath(path, root), label) for path, label in samples]
+    # Hidden ones are what notebooks, version control and file managers leave behind.
+    named = [(name, label) for name, label in named if os.sep + "." not in os.sep + name]
+    return [name for name, _ in named], np.array([label for _, label in named])
 
 
 def write_images(path: Path, root: Path, filenames: Sequence[str], size: int, n_jobs: int | None) -> None:
