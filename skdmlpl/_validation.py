@@ -225,8 +225,8 @@ def take_rows(X, index: np.ndarray):
 def _as_label_array(y) -> np.ndarray:
     """Return y as an array; pandas' nullable and categorical columns become arrays of their values."""
     if hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype):
-        # An extension type of pandas, whose own conversion turns integers into floats where some are missing.
-        y = np.asarray(y, dtype=object)
+        # An extension type of pandas, or a frame, which numpy makes floats of where some integers are missing.
+        y = y.to_numpy(dtype=object)
     elif hasattr(y, "to_numpy"):
         y = y.to_numpy()
     array = np.asarray(y)

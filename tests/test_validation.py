@@ -156,6 +156,14 @@ def test_a_column_of_labels_is_taken_with_a_warning():
     np.testing.assert_array_equal(model.transduction_, Y)
 
 
+def test_a_column_of_labels_with_missing_ones_keeps_its_whole_numbers():
+    large = 2**60 + 1  # as a float it would be another number
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        encoded = encode_labels(pd.DataFrame({"y": pd.array([3, None, large], dtype="Int64")}), 3)
+    assert encoded.classes.tolist() == [3, large]
+    assert encoded.codes.tolist() == [0, -1, 1]
+
+
 @pytest.mark.parametrize(
     "classes", [[0, 1, 2], [-5, 3], ["b", "c"], ["-1", "1"], ["-1.0", "1.0"], [False, True], [0.0, 7.0]], ids=str
 )
