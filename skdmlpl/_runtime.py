@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skdmlpl._training import flush_denormals
+from skdmlpl._training import flush_denormals, own_precision
 
 __all__ = ["all_or_nothing", "draw_seed", "isolated_torch", "resolve_device"]
 
@@ -51,7 +51,7 @@ def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
+        own_precision(device),
         flush_denormals(),
     ):
         torch.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "flush_denormals",
     "forward_in_batches",
     "optimize",
+    "own_precision",
 ]
 
 _WARMUP_SHARE = 0.1
@@ -143,8 +144,7 @@ def _collect(network: nn.Module, rows: Rows, keep: slice, index: np.ndarray | No
     n_rows = len(rows) if index is None else len(index)
     wholes: list[np.ndarray] = []
     start = 0
-    # Precision is the network's own business, whatever the caller computes in.
-    with torch.inference_mode(), torch.autocast(rows.device.type, enabled=False):
+    with torch.inference_mode(), own_precision(rows.device):
         for batch in rows.batches(index=index):
             parts = [output.cpu().numpy() for output in network(batch)[keep]]
             if start == 0:  # filled in place: joining the parts at the end would hold everything twice
@@ -179,6 +179,13 @@ class WeightAverage:
         own = [t.clone() for t in self._live]
         torch._foreach_copy_(self._live, self._mean)
         torch._foreach_copy_(self._mean, own)
+
+
+def own_precision(device: torch.device) -> AbstractContextManager:
+    """Leave the precision inside to the network, whatever the caller computes in."""
+    # Devices without autocast do not let it be turned off either.
+    able = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if able else nullcontext()
 
 
 @contextmanager
