@@ -178,10 +178,12 @@ def build_network(
     try:
         module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone(input_shape)
     except Exception as error:
+        name = getattr(backbone, "__name__", type(backbone).__name__)
+        hint = ", of which an instance may be meant," if isinstance(backbone, type) else ""
         raise ValueError(
             "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module that can be copied, or a "
-            f"callable that makes one for rows of shape {input_shape}, its only argument. {_described(backbone)} "
-            f"failed with {type(error).__name__}: {error}"
+            f"callable that makes one for rows of shape {input_shape}, its only argument. {name}{hint} failed with "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -208,14 +210,6 @@ def build_network(
             f"shape {tuple(example.shape)} instead."
         )
     return EmbeddingNetwork(module, output.shape[1], n_classes, mirror=mirror).to(example.device)
-
-
-def _described(backbone: nn.Module | BackboneFactory) -> str:
-    if isinstance(backbone, type):
-        return f"The class {backbone.__name__}, of which an instance may be meant,"
-    if isinstance(backbone, nn.Module):
-        return f"A copy of {type(backbone).__name__}"
-    return f"The callable {getattr(backbone, '__name__', backbone)}"
 
 
 def build_committee(

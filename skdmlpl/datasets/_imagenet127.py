@@ -174,8 +174,9 @@ def load_imagenet127(
     The classes are merged as in [1]_; the largest has 286 times as many images as the smallest. ImageNet's validation
     images are the test set, as imbalanced as the training images: score with balanced accuracy.
 
-    Of each image the largest central square is taken and scaled to `size` x `size` pixels, in RGB. The result is
-    written to a file once, and memory-mapped by this and later calls: 200 GB for 224 x 224 pixels, 65 GB for 128 x 128.
+    Each image is turned upright where its file says how (EXIF), and its largest central square is taken and scaled to
+    `size` x `size` pixels, in RGB. The result is written to a file once, and memory-mapped by this and later calls: 200
+    GB for 224 x 224 pixels, 65 GB for 128 x 128.
 
     Parameters
     ----------
