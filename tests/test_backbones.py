@@ -103,6 +103,17 @@ def test_wide_resnet_has_28_layers():
     assert [m.stride for m in network.modules() if isinstance(m, nn.Conv2d)].count((2, 2)) == 4
 
 
+def test_small_convnet_sends_no_gradients_through_its_fixed_filters():
+    """Their output has the most positions of all: one weight to learn there would cost a good 8 % of the time."""
+    needs_gradient = []
+    network = small_convnet((3, 32, 32))
+    for layer in network.network:
+        layer.register_forward_hook(lambda _layer, _inputs, output: needs_gradient.append(output.requires_grad))
+    network(torch.rand(2, 3, 32, 32))
+    assert needs_gradient[:2] == [False, False]  # filters and activation
+    assert all(needs_gradient[2:])
+
+
 def test_small_convnet_learns():
     """Which quarter of the image is bright: beyond a mean over positions, so the convolutions must learn."""
     generator = torch.Generator().manual_seed(0)
