@@ -363,7 +363,7 @@ class _Whitening(nn.Module):
         self.filters.copy_(torch.cat([filters, -filters]))
 
     def forward(self, images: Tensor) -> Tensor:
-        # No bias: learning one would send gradients back through the largest layers, a good 8 % of the time.
+        # No bias: learning one would send gradients back through the largest layers, 9 % of the time.
         return F.conv2d(images, self.filters)
 
 

@@ -104,7 +104,7 @@ def test_wide_resnet_has_28_layers():
 
 
 def test_small_convnet_sends_no_gradients_through_its_fixed_filters():
-    """Their output has the most positions of all: one weight to learn there would cost a good 8 % of the time."""
+    """Their output has the most positions of all: one weight to learn there would cost 9 % of the time."""
     needs_gradient = []
     network = small_convnet((3, 32, 32))
     for layer in network.network:
