@@ -8,9 +8,9 @@ from sklearn.base import BaseEstimator, clone
 from torch import nn
 
 from skdmlpl._mlp import mlp
+from skdmlpl._small_convnet import small_convnet
 from skdmlpl._validation import check_pseudo_labels
 from skdmlpl.augmentations import FeatureCorruption, StrongImageAugmentation
-from skdmlpl.backbones import small_convnet
 from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, PseudoLabels
 from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import GraphPropagationSelector

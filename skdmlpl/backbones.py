@@ -4,17 +4,18 @@ Each function here is, or returns, a factory: called with the shape of one image
 the weights from torch's global generator, which the estimator seeds and restores.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from itertools import pairwise
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdmlpl._image_layers import Normalize, NormalizedImages, check_image_shape, conv
 from skdmlpl._mlp import mlp
+from skdmlpl._small_convnet import small_convnet
 from skdmlpl.interfaces import BackboneFactory
 
 __all__ = ["mlp", "small_convnet", "torchvision_backbone", "wide_resnet28_2"]
@@ -22,54 +23,6 @@ __all__ = ["mlp", "small_convnet", "torchvision_backbone", "wide_resnet28_2"]
 # Statistics of the ImageNet training images that torchvision's weights were trained with, for pixels in [0, 1].
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def small_convnet(input_shape: tuple[int, ...]) -> nn.Module:
-    """Build a small convolutional network for images up to 64 pixels, made to be trained on a CPU.
-
-    After [1]_, which asks for accuracy per computation: a first layer of fixed filters that whiten patches of 2 x 2
-    pixels, three blocks of two 3 x 3 convolutions of 32, 128 and 128 channels, each block at half the resolution of the
-    one before, and the maximum over all positions. About 0.5 million parameters. The filters are learned from the
-    images' statistics by ``adapt``, so the layers behind them start from decorrelated input.
-
-    Parameters
-    ----------
-    input_shape : tuple of int, (channels, height, width)
-        Shape of one image: any number of channels, sides of any length.
-
-    Returns
-    -------
-    nn.Module
-        Maps images (b, channels, height, width), float, to features (b, 128). Its method ``adapt(batches)`` learns the
-        mean and standard deviation of each channel, by which images are then normalised, and the whitening filters;
-        without it images are used as they are, and filters are random.
-
-    Raises
-    ------
-    ValueError
-        If ``input_shape`` is not the shape of an image.
-
-    References
-    ----------
-    .. [1] Jordan (2024). "94% on CIFAR-10 in 3.29 seconds on a single GPU". :arxiv:`2404.00498`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdmlpl.backbones import small_convnet
-    >>> network = small_convnet((3, 32, 32))
-    >>> network(torch.rand(8, 3, 32, 32)).shape
-    torch.Size([8, 128])
-    """
-    channels, height, width = _check_image_shape(input_shape, "small_convnet")
-    whitening = _Whitening(channels, min(2, height, width))
-    layers: list[nn.Module] = [whitening, nn.GELU()]
-    width = whitening.n_filters
-    for wider in (32, 128, 128):
-        layers += [_conv(width, wider), _Halve(), nn.BatchNorm2d(wider), nn.GELU()]
-        layers += [*_conv_norm(wider, wider), nn.GELU()]
-        width = wider
-    return _WhitenedImages(channels, nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()))
 
 
 def wide_resnet28_2(input_shape: tuple[int, ...]) -> nn.Module:
@@ -110,19 +63,19 @@ def wide_resnet28_2(input_shape: tuple[int, ...]) -> nn.Module:
     >>> network(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 128])
     """
-    channels, *_ = _check_image_shape(input_shape, "wide_resnet28_2")
-    layers: list[nn.Module] = [_conv(channels, 16)]
+    channels, *_ = check_image_shape(input_shape, "wide_resnet28_2")
+    layers: list[nn.Module] = [conv(channels, 16)]
     width = 16
     for wider, stride in ((32, 1), (64, 2), (128, 2)):
         layers.append(_WideBlock(width, wider, stride, activate_shortcut=width == 16))
         layers += [_WideBlock(wider, wider) for _ in range(3)]
         width = wider
     layers += [nn.BatchNorm2d(width), nn.LeakyReLU(0.1, inplace=True)]
-    network = nn.Sequential(*layers, *_pooled())
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=0.1)
-    return _NormalizedImages(channels, network)
+    return NormalizedImages(channels, network)
 
 
 def torchvision_backbone(
@@ -182,16 +135,16 @@ def torchvision_backbone(
 def _headless(
     model: nn.Module | Callable[[], nn.Module], pixel_max: float | None, input_shape: tuple[int, ...]
 ) -> nn.Module:
-    channels, *_ = _check_image_shape(input_shape, "torchvision_backbone")
+    channels, *_ = check_image_shape(input_shape, "torchvision_backbone")
     model = deepcopy(model) if isinstance(model, nn.Module) else model()
     _remove_head(model)
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     wanted = channels if first is None else first.in_channels
     layers = [_RepeatChannel(wanted)] if channels == 1 and wanted > 1 else []
     if pixel_max is None:
-        network = _NormalizedImages(channels, nn.Sequential(*layers, model))
+        network = NormalizedImages(channels, nn.Sequential(*layers, model))
     else:
-        normalize = _Normalize(3)
+        normalize = Normalize(3)
         normalize.mean.copy_(torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * pixel_max)
         normalize.std.copy_(torch.tensor(_IMAGENET_STD).view(3, 1, 1) * pixel_max)
         network = nn.Sequential(*layers, normalize, model)
@@ -241,139 +194,6 @@ def _try_out(network: nn.Module, model: nn.Module, input_shape: tuple[int, ...])
         )
 
 
-class _Normalize(nn.Module):
-    """Subtract each channel's mean and divide by its standard deviation."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-        self.register_buffer("std", torch.ones(channels, 1, 1))
-
-    @torch.no_grad()
-    def learn(self, batches: Iterable[Tensor]) -> None:
-        count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for batch in batches:
-            if len(batch) == 0:
-                continue
-            # One batch is summed up where it lies, batches are put together in float64, which not every device has.
-            var_here, mean_here = (
-                value.to("cpu", torch.float64) for value in torch.var_mean(batch, (0, 2, 3), correction=0)
-            )
-            n_here = batch.numel() // batch.shape[1]
-            count += n_here
-            # Chan, Golub, LeVeque (1983), doi 10.1080/00031305.1983.10483115: no difference of large squares.
-            delta = mean_here - mean
-            squares = squares + n_here * var_here + delta**2 * (n_here * (count - n_here) / count)
-            mean = mean + delta * (n_here / count)
-        if count == 0:
-            raise ValueError("adapt needs at least one image. Got none.")
-        std = (squares / count).sqrt()
-        # A channel without variation, but for rounding, carries nothing: it is centred and left at that.
-        std = torch.where(std > 1e-6 * mean.abs(), std, 1.0)
-        self.mean.copy_(mean.view(-1, 1, 1))
-        self.std.copy_(std.view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
-
-
-class _NormalizedImages(nn.Module):
-    """A network behind a normalisation that is learned from the training images."""
-
-    def __init__(self, channels: int, network: nn.Module) -> None:
-        super().__init__()
-        self.normalize = _Normalize(channels)
-        self.network = network
-        # On a CPU, channels last measured 10-30 % faster for training as a whole.
-        self.to(memory_format=torch.channels_last)
-
-    def adapt(self, batches: Iterable[Tensor]) -> None:
-        """Learn mean and standard deviation of each channel from all batches (b, channels, height, width)."""
-        self.normalize.learn(batches)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.normalize(images))
-
-
-class _WhitenedImages(_NormalizedImages):
-    """A network whose first layer learns from the images too."""
-
-    def adapt(self, batches: Iterable[Tensor]) -> None:
-        """Learn mean and standard deviation of each channel, and the whitening filters, from all batches."""
-        patches = _PatchMoments(self.network[0].side)
-        super().adapt(map(patches.add, batches))
-        self.network[0].learn(patches, self.normalize)
-
-
-class _PatchMoments:
-    """Sums over the patches of images on their way to somewhere else."""
-
-    #: One image of so many is looked at. Neighbouring patches say the same again, and so do most images.
-    _EVERY = 8
-
-    def __init__(self, side: int) -> None:
-        self.side = side
-        self.count = 0
-        self.total: Tensor | float = 0.0  # (n,), n = channels * side * side
-        self.products: Tensor | float = 0.0  # (n, n)
-
-    def add(self, batch: Tensor) -> Tensor:
-        patches = F.unfold(batch[:: self._EVERY].float(), self.side)  # (b, n, n_patches)
-        patches = patches.transpose(1, 2).flatten(0, 1).to("cpu", torch.float64)
-        self.count += len(patches)
-        self.total = self.total + patches.sum(0)
-        self.products = self.products + patches.T @ patches
-        return batch
-
-
-class _Whitening(nn.Module):
-    """Fixed filters along the principal directions of small patches, each scaled to unit variance, with both signs."""
-
-    #: Directions that are kept where an image has many channels: those of most variance.
-    _MOST = 32
-    #: Added to the variances: directions that hardly vary are noise, and stay small.
-    _RIDGE = 5e-4
-
-    filters: Tensor
-
-    def __init__(self, channels: int, side: int) -> None:
-        super().__init__()
-        self.side = side
-        n = channels * side * side
-        self.n_filters = 2 * min(n, self._MOST)
-        filters = torch.randn(self.n_filters // 2, channels, side, side) / n**0.5
-        self.register_buffer("filters", torch.cat([filters, -filters]))
-
-    @torch.no_grad()
-    def learn(self, patches: "_PatchMoments", normalize: "_Normalize") -> None:
-        per_entry = [
-            value.double().cpu().flatten().repeat_interleave(self.side**2) for value in (normalize.mean, normalize.std)
-        ]
-        mean, std = per_entry  # (n,), of the entries of a patch
-        shifted = patches.products - torch.outer(mean, patches.total) - torch.outer(patches.total, mean)
-        covariance = (shifted / patches.count + torch.outer(mean, mean)) / torch.outer(std, std)
-        variances, directions = torch.linalg.eigh(covariance)  # ascending, in columns
-        # The sign of an eigenvector is arbitrary: without a rule, rounding would decide.
-        largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-        scaled = directions * largest.sign() / (variances.clamp_min(0) + self._RIDGE).sqrt()
-        filters = scaled.T.flip(0)[: self.n_filters // 2].reshape(-1, *self.filters.shape[1:])
-        self.filters.copy_(torch.cat([filters, -filters]))
-
-    def forward(self, images: Tensor) -> Tensor:
-        # No bias: learning one would send gradients back through the largest layers, 9 % of the time.
-        return F.conv2d(images, self.filters)
-
-
-class _Halve(nn.Module):
-    """The maximum of every 2 x 2 positions, as long as there are as many."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 2) if min(x.shape[-2:]) >= 2 else x
-
-
 class _RepeatChannel(nn.Module):
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -391,10 +211,10 @@ class _WideBlock(nn.Module):
         self.activate_shortcut = activate_shortcut
         self.activate = nn.Sequential(nn.BatchNorm2d(width), nn.LeakyReLU(0.1, inplace=True))
         self.residual = nn.Sequential(
-            _conv(width, wider, stride),
+            conv(width, wider, stride),
             nn.BatchNorm2d(wider),
             nn.LeakyReLU(0.1, inplace=True),
-            _conv(wider, wider),
+            conv(wider, wider),
         )
         self.shortcut = None if width == wider else nn.Conv2d(width, wider, 1, stride, bias=False)
 
@@ -404,25 +224,3 @@ class _WideBlock(nn.Module):
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
         return shortcut + self.residual(activated)
-
-
-def _conv(width: int, wider: int, stride: int = 1) -> nn.Conv2d:
-    # No bias: a batch norm follows or, in the pre-activation blocks, precedes the next convolution.
-    return nn.Conv2d(width, wider, 3, stride, padding=1, bias=False)
-
-
-def _conv_norm(width: int, wider: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    return _conv(width, wider, stride), nn.BatchNorm2d(wider)
-
-
-def _pooled() -> tuple[nn.Module, nn.Module]:
-    return nn.AdaptiveAvgPool2d(1), nn.Flatten()
-
-
-def _check_image_shape(input_shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise ValueError(
-            f"{name} needs images, an input_shape of (channels, height, width). Got {tuple(input_shape)} instead."
-        )
-    channels, height, width = input_shape
-    return channels, height, width

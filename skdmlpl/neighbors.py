@@ -3,7 +3,6 @@
 Both indexes follow :class:`skdmlpl.interfaces.NeighborIndex`, as does :class:`sklearn.neighbors.NearestNeighbors`.
 """
 
-import math
 import warnings
 from numbers import Integral
 
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from skdmlpl._block_search import MIN_SHARED, candidates_of_all, candidates_of_queries, rank
 from skdmlpl.interfaces import NeighborIndex
 
 __all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph"]
@@ -23,11 +23,6 @@ __all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph
 _MAX_EXACT = 50_000
 # So few rows are compared in milliseconds; an approximate index of them would only be compiled.
 _MIN_APPROXIMATE = 1_000
-# From so many columns on, multiplying each pair of rows once and not twice saves more than the smaller blocks cost:
-# half of the time at 1,400 columns, nothing at 200.
-_MIN_SHARED = 256
-# Numbers that differences are taken of at a time: 1 MB of them stays in the cache, which halves the time.
-_RANK_SIZE = 2**18
 
 
 class ExactNeighbors(BaseEstimator):
@@ -137,11 +132,11 @@ class ExactNeighbors(BaseEstimator):
         # Numbers of numpy, as a grid of parameters holds, make torch compute other than with Python's.
         k, block_size = int(k), int(self.block_size)
         n_candidates = min(2 * k, len(points))
-        if queries is points and points.shape[1] >= _MIN_SHARED:
-            bounds, candidates = _candidates_of_all(points, n_candidates, block_size)
+        if queries is points and points.shape[1] >= MIN_SHARED:
+            bounds, candidates = candidates_of_all(points, n_candidates, block_size)
         else:
-            bounds, candidates = _candidates(queries, points, n_candidates, block_size)
-        distances, indices = _rank(queries, points, candidates, k, block_size)
+            bounds, candidates = candidates_of_queries(queries, points, n_candidates, block_size)
+        distances, indices = rank(queries, points, candidates, k, block_size)
         # All other points are at least as far as the last bound says.
         sure = (distances[:, -1].square() <= bounds[:, -1]) | (n_candidates == len(points))
         return distances, indices, sure
@@ -265,7 +260,7 @@ class ApproximateNeighbors(BaseEstimator):
             del queries  # they are the points, and as large
             candidates = _descend(points, width, self.seed_)
             failed = (candidates < 0).any(dim=1)
-            distances, indices = _rank(points, points, candidates.clamp_(min=0), n_neighbors, self.exact_.block_size)
+            distances, indices = rank(points, points, candidates.clamp_(min=0), n_neighbors, self.exact_.block_size)
             if failed.any():
                 distances[failed], indices[failed] = self.exact_._nearest(points[failed], n_neighbors)
         return distances.numpy(), indices.numpy()
@@ -359,88 +354,6 @@ def _descend(points: Tensor, k: int, seed: int) -> Tensor:
         # One thread: with more, the result could depend on their number.
         index = NNDescent(points.numpy(), n_neighbors=k, random_state=seed, n_jobs=1)
     return torch.from_numpy(index.neighbor_graph[0]).long()
-
-
-def _candidates(queries: Tensor, points: Tensor, c: int, block_size: int) -> tuple[Tensor, Tensor]:
-    """Return the lowest bounds (m, c) on the squared distances of the points from each query, and whose they are."""
-    norms, query_norms = _lowered_norms(points), _lowered_norms(queries)
-    size = max(1, block_size // len(points))
-    memory = _Memory(points)
-    found = [
-        _bounds(block, points, block_norms, norms, memory).topk(c, largest=False)
-        for block, block_norms in zip(queries.split(size), query_norms.split(size), strict=True)
-    ]
-    return tuple(torch.cat(part) for part in zip(*found, strict=True))
-
-
-def _candidates_of_all(points: Tensor, c: int, block_size: int) -> tuple[Tensor, Tensor]:
-    """Return what ``_candidates`` does where the points are the queries: half the work, as each pair counts for both.
-
-    Square tiles, because the lowest of a long row or column are found faster, number by number, than of a short one.
-    """
-    side = math.isqrt(block_size)
-    blocks, norms = points.split(side), _lowered_norms(points).split(side)
-    memory, turned = _Memory(points), _Memory(points)
-    kept = [(block.new_empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)) for block in blocks]
-    for i in range(len(blocks)):
-        for j in range(i, len(blocks)):
-            tile = _bounds(blocks[i], blocks[j], norms[i], norms[j], memory)
-            kept[i] = _merge(kept[i], tile, j * side, c)
-            if j > i:
-                kept[j] = _merge(kept[j], turned.take(*tile.T.shape).copy_(tile.T), i * side, c)
-    return tuple(torch.cat(part) for part in zip(*kept, strict=True))
-
-
-def _merge(kept: tuple[Tensor, Tensor], bounds: Tensor, offset: int, c: int) -> tuple[Tensor, Tensor]:
-    """Return the ``c`` lowest of the kept bounds and of new ones (b, t), of the points from ``offset`` on."""
-    bounds, position = bounds.topk(min(c, bounds.shape[1]), largest=False)
-    bounds, points = torch.cat([kept[0], bounds], dim=1), torch.cat([kept[1], position + offset], dim=1)
-    bounds, position = bounds.topk(min(c, bounds.shape[1]), largest=False)
-    return bounds, points.gather(1, position)
-
-
-def _lowered_norms(points: Tensor) -> Tensor:
-    """Return the squared lengths (n,) of points, less what rounding can add to a squared distance made of them."""
-    # |p|^2 + |q|^2 - 2 p.q is off by at most this share of |p|^2 + |q|^2; less that share it is a lower bound.
-    rounding = (points.shape[1] + 4) * torch.finfo(points.dtype).eps / 2
-    return (1 - rounding) * torch.einsum("ij,ij->i", points, points)  # squares would need as much memory again
-
-
-def _bounds(queries: Tensor, points: Tensor, query_norms: Tensor, norms: Tensor, memory: "_Memory") -> Tensor:
-    """Return numbers (m, n) that the squared distances of queries and points do not fall below."""
-    out = memory.take(len(queries), len(points))
-    return torch.addmm(norms, queries, points.T, alpha=-2, out=out).add_(query_norms[:, None])
-
-
-def _rank(queries: Tensor, points: Tensor, candidates: Tensor, k: int, block_size: int) -> tuple[Tensor, Tensor]:
-    """Return distances and indices (m, k) of the nearest of the candidates (m, c), from exact differences."""
-    ranked = []
-    memory = _Memory(points)
-    rows = max(1, min(block_size, _RANK_SIZE) // (candidates.shape[1] * points.shape[1]))
-    for block, chosen in zip(queries.split(rows), candidates.split(rows), strict=True):
-        near = torch.index_select(points, 0, chosen.flatten(), out=memory.take(chosen.numel(), points.shape[1]))
-        difference = near.view(*chosen.shape, points.shape[1]).sub_(block[:, None])
-        distances, order = torch.linalg.vector_norm(difference, dim=2).topk(k, largest=False)
-        ranked.append((distances, chosen.gather(1, order)))
-    return tuple(torch.cat(part) for part in zip(*ranked, strict=True))
-
-
-class _Memory:
-    """Memory for one array after another.
-
-    The C library may hand large arrays back to the system when they are freed, and get the next one page by page, which
-    can take longer than what is done with it.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self._numbers = like.new_empty(0)
-
-    def take(self, n_rows: int, n_columns: int) -> Tensor:
-        """Return an array of any numbers, in the place of the one before."""
-        size = n_rows * n_columns
-        if size > len(self._numbers):
-            self._numbers = self._numbers.new_empty(size)
-        return self._numbers[:size].view(n_rows, n_columns)
 
 
 def _check_positive_integer(name: str, value: object, owner: str) -> None:

@@ -21,12 +21,14 @@ def module_name(path):
 FILES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 MODULES = sorted(FILES)
 
-CONCRETE_PARTS = {"backbones", "_mlp", "losses", "selectors", "augmentations", "neighbors"}
-PARTS = CONCRETE_PARTS | {"samplers"}
+CONCRETE_PARTS = {
+    "backbones", "_mlp", "_small_convnet", "_image_layers", "losses", "selectors", "augmentations", "neighbors"
+}  # fmt: skip
+PARTS = CONCRETE_PARTS | {"samplers", "_block_search"}
 METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
 # ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide; density needs neighbours.
 USED_BY = {
-    "_parts": {"_mlp", "backbones", "losses", "selectors", "augmentations"},
+    "_parts": {"_mlp", "_small_convnet", "losses", "selectors", "augmentations"},
     "_classifier": {"_mlp"},
     "inspection._suggestions": {"neighbors"},
 }

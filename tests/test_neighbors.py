@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from skdmlpl import neighbors
+from skdmlpl._block_search import MIN_SHARED
 from skdmlpl.interfaces import NeighborIndex
 from skdmlpl.neighbors import ApproximateNeighbors, ExactNeighbors, default_index, knn_graph
 
@@ -43,24 +44,13 @@ def test_exact_agrees_with_naive_search(block_size, k):
 
 @pytest.mark.parametrize("block_size", [1, 10, 700, 2**22])
 @pytest.mark.parametrize("k", [1, 7, 101])
-@pytest.mark.parametrize("n_features", [3, neighbors._MIN_SHARED])
+@pytest.mark.parametrize("n_features", [3, MIN_SHARED])
 def test_exact_agrees_with_naive_search_among_the_points_themselves(block_size, k, n_features):
     points = clusters(101, n_features)
     distances, indices = ExactNeighbors(block_size).fit(points).kneighbors(points, k)
     expected_distances, expected_indices = naive(points, points, k)
     np.testing.assert_array_equal(indices, expected_indices)
     np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
-
-
-@pytest.mark.parametrize("block_size", [9, 100, 2**22])
-def test_candidates_of_all_bound_the_distances_from_below(block_size):
-    points = torch.from_numpy(clusters(101))
-    bounds, candidates = neighbors._candidates_of_all(points, 12, block_size)
-    squared = torch.cdist(points.double(), points.double()).square()
-    assert (bounds <= squared.gather(1, candidates) + 1e-12).all()
-    expected_bounds, expected = neighbors._candidates(points, points.clone(), 12, block_size)
-    np.testing.assert_array_equal(candidates.sort(dim=1).values, expected.sort(dim=1).values)
-    np.testing.assert_allclose(bounds, expected_bounds, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
@@ -83,7 +73,7 @@ def test_exact_far_from_the_origin(dtype):
     np.testing.assert_array_equal(distances[:, 0], 0)
 
 
-@pytest.mark.parametrize("n_features", [8, neighbors._MIN_SHARED])
+@pytest.mark.parametrize("n_features", [8, MIN_SHARED])
 def test_exact_inside_tight_clusters_far_apart(n_features):
     # Here |a|^2 + |b|^2 - 2ab in float32 has no correct digit left, and centring does not help.
     rng = np.random.default_rng(0)
