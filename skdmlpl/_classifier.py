@@ -482,3 +482,5 @@ class DMLPseudoLabelClassifier(
         proba = softmax(logits + np.log(self.unlabeled_prior_))
         proba[given] = np.eye(len(self.classes_))[codes[given]]
         self.label_distributions_ = proba
+        # The rows are not kept: by these, skdmlpl.inspection knows them again.
+        self._top_logits = logits.max(axis=1).astype(np.float32)

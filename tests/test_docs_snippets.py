@@ -6,6 +6,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import ResNet
 
 import skdmlpl
 
@@ -18,6 +20,16 @@ def test_snippet_runs_and_beats_chance(path, capsys):
     runpy.run_path(str(path))
     accuracy = re.search(r"accuracy (\d\.\d+)", capsys.readouterr().out).group(1)
     assert float(accuracy) > 0.5  # five classes or more
+
+
+def test_pretrained_features_are_of_pixels_as_the_network_was_trained_with():
+    shown = runpy.run_path(str(DOCS / "snippets" / "pretrained_features.py"))
+    (resnet,) = (m for m in shown["network"].modules() if isinstance(m, ResNet))
+    images = torch.from_numpy(shown["images"][:2]) / 255
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    with torch.inference_mode():
+        expected = resnet((images - mean) / std)  # gray, and three channels by the statistics
+    torch.testing.assert_close(torch.from_numpy(shown["X"][:2]), expected)
 
 
 def test_every_snippet_is_shown():

@@ -282,6 +282,8 @@ def test_other_rows_are_noticed(fitted, function):
         function(fitted, X)
     with pytest.raises(ValueError, match=r"rows given to fit, in the same order\. Row \d+ is not"):
         function(fitted, X, U[::-1])
+    with pytest.raises(ValueError, match=r"rows given to fit, in the same order\. Row \d+ is not"):
+        function(fitted, X[::-1], U)
     with pytest.raises(ValueError, match=r"features"):
         function(fitted, X[:, :3], U[:, :3])
 
@@ -315,6 +317,8 @@ def test_suggestions_need_unlabelled_rows():
     with pytest.raises(ValueError, match="suggest_rows needs unlabelled rows"):
         suggest_rows(model, X)
     assert explain_labels(model, X, rows=[3]).rounds.tolist() == [0]
+    with pytest.raises(ValueError, match=r"rows given to fit, in the same order"):
+        explain_labels(model, X[::-1], rows=[3])
 
 
 # ----------------------------------------------------------------------------------------------------------- pipelines

@@ -346,8 +346,10 @@ def test_any_reducer_will_do(fitted, rows):
 
 def test_embedding_display_says_what_is_wrong_with_the_rows(fitted, rows):
     X, _, X_unlabeled, X_test, y_test = rows
-    with pytest.raises(ValueError, match=r"the rows given to fit, 74 in all\. Got 16 rows"):
+    with pytest.raises(ValueError, match=r"the 74 rows given to fit\. Got 16 rows"):
         EmbeddingDisplay.from_estimator(fitted, X)
+    with pytest.raises(ValueError, match=r"rows given to fit, in the same order\. Row \d+ is not"):
+        EmbeddingDisplay.from_estimator(fitted, X[::-1], X_unlabeled)
     with pytest.raises(ValueError, match="needs X_test where y_test is given"):
         EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, y_test=y_test)
     with pytest.raises(ValueError, match=r"y_test must hold labels that were given to fit.*emu"):

@@ -27,8 +27,8 @@ digits = load_digits()
 images = np.kron(digits.images * 15, np.ones((3, 3))).astype(np.uint8)[:, None]  # (n, 1, 24, 24)
 y = digits.target
 weights = None  # random; "DEFAULT" downloads those that were trained on ImageNet
-build = torchvision_backbone(partial(resnet18, weights=weights))
-X = embed(build(images.shape[1:]), images)  # (n, 512)
+network = torchvision_backbone(partial(resnet18, weights=weights), pixel_max=1)(images.shape[1:])
+X = embed(network, images)  # (n, 512)
 
 labeled, unlabeled, test = make_long_tailed_split(
     y, n_labeled=20, n_unlabeled=40, imbalance_ratio=4, n_test_per_class=40, random_state=0

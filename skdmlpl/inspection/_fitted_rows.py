@@ -5,7 +5,6 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skdmlpl._rounds import softmax
 from skdmlpl._rows import Rows
 from skdmlpl._training import forward_in_batches
 from skdmlpl._validation import final_step
@@ -14,7 +13,7 @@ __all__ = ["check_positive_integer", "embed_fitted_rows", "estimator_and_rows"]
 
 # What a fit leaves of its rows and rounds.
 _RECORD = ["history_", "labeled_iter_", "transduction_", "label_distributions_", "unlabeled_prior_", "classes_"]
-# Probabilities of the rows given to fit may differ by rounding, and by the device; those of other rows differ by more.
+# Logits of the rows given to fit may differ by rounding, and by the device; those of other rows differ by more.
 _SAME_ROWS = 0.1
 
 
@@ -35,14 +34,11 @@ def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) ->
 def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
     """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
     embeddings, logits = forward_in_batches(estimator.network_, rows, index)
-    unlabeled = estimator.labeled_iter_[index] != 0
-    proba = softmax(logits[unlabeled] + np.log(estimator.unlabeled_prior_))
-    difference = np.abs(proba - estimator.label_distributions_[index[unlabeled]]).max(axis=1)
-    others = index[unlabeled][difference > _SAME_ROWS]
+    others = index[np.abs(logits.max(axis=1) - estimator._top_logits[index]) > _SAME_ROWS]
     if len(others):
         raise ValueError(
-            f"X and X_unlabeled must be the rows given to fit, in the same order. Row {others[0]} is not: its class "
-            "probabilities are others than those of the row that fit was given."
+            f"X and X_unlabeled must be the rows given to fit, in the same order. Row {others[0]} is not: the network "
+            "is more or less sure of its class than of that of the row that fit was given."
         )
     return embeddings.astype(np.float32, copy=False)
 

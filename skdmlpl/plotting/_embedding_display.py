@@ -5,7 +5,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_consistent_length
 
-from skdmlpl._validation import final_step
+from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
 from skdmlpl.plotting._classes import COLORS, GREY, MARKERS, class_codes, class_names, frequent_first
 from skdmlpl.plotting._figures import import_pyplot, label_classes, legend_beside, make_room, sizes_in_points
 
@@ -163,10 +163,10 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If the rows are not as many as were given to `fit`, `y_test` has an unknown label or comes without `X_test`,
-            or the reducer returns other than two columns.
+            If `X` and `X_unlabeled` are not the rows given to `fit`, `y_test` has an unknown label or comes without
+            `X_test`, or the reducer returns other than two columns.
         TypeError
-            If the estimator does not embed rows or does not keep their labels.
+            If the estimator does not embed rows or keeps no record of its rounds.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ImportError
@@ -174,18 +174,11 @@ class EmbeddingDisplay:
         """
         caller = f"{cls.__name__}.from_estimator"
         import_pyplot(caller)
-        final = final_step(estimator, ("labeled_iter_", "transduction_", "classes_", "transform"), caller)
         if y_test is not None and X_test is None:
             raise ValueError(f"{caller} needs X_test where y_test is given.")
 
-        embeddings = np.asarray(estimator.transform(X))
-        if X_unlabeled is not None and len(X_unlabeled) > 0:
-            embeddings = np.concatenate([embeddings, np.asarray(estimator.transform(X_unlabeled))])
-        if len(embeddings) != len(final.transduction_):
-            raise ValueError(
-                f"X and X_unlabeled must be the rows given to fit, {len(final.transduction_)} in all. "
-                f"Got {len(embeddings)} rows instead."
-            )
+        final, rows = estimator_and_rows(estimator, X, X_unlabeled, caller)
+        embeddings = embed_fitted_rows(final, rows, np.arange(len(rows)))
         has_label = final.labeled_iter_ >= 0
         kinds = np.where(has_label, np.where(final.labeled_iter_ == 0, "given", "pseudo"), "unlabeled")
         codes = np.full(len(embeddings), -1)
