@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from skdmlpl._moments import mean_and_std
+
 __all__ = ["Normalize", "NormalizedImages", "check_image_shape", "conv"]
 
 
@@ -22,23 +24,7 @@ class Normalize(nn.Module):
     @torch.no_grad()
     def learn(self, batches: Iterable[Tensor]) -> None:
         """Learn both from batches (b, channels, height, width); raise a ValueError if there is no image."""
-        count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for batch in batches:
-            if len(batch) == 0:
-                continue
-            # One batch is summed up where it lies, batches are put together in float64, which not every device has.
-            var_here, mean_here = (
-                value.to("cpu", torch.float64) for value in torch.var_mean(batch, (0, 2, 3), correction=0)
-            )
-            n_here = batch.numel() // batch.shape[1]
-            count += n_here
-            # Chan, Golub, LeVeque (1983), doi 10.1080/00031305.1983.10483115: no difference of large squares.
-            delta = mean_here - mean
-            squares = squares + n_here * var_here + delta**2 * (n_here * (count - n_here) / count)
-            mean = mean + delta * (n_here / count)
-        if count == 0:
-            raise ValueError("adapt needs at least one image. Got none.")
-        std = (squares / count).sqrt()
+        mean, std = mean_and_std(batches)
         # A channel without variation, but for rounding, carries nothing: it is centred and left at that.
         std = torch.where(std > 1e-6 * mean.abs(), std, 1.0)
         self.mean.copy_(mean.view(-1, 1, 1))

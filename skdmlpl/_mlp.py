@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdmlpl._moments import mean_and_std
+
 __all__ = ["MANY_COLUMNS", "mlp"]
 
 # With this many columns or more a row is taken as one feature vector (an embedding, pixels, counts) whose direction
@@ -120,20 +122,11 @@ class _StandardizedTable(nn.Module):
     @torch.no_grad()
     def adapt(self, batches: Iterable[Tensor]) -> None:
         """Learn mean and standard deviation of each column from all batches (b, n_features)."""
-        count, mean, squares = 0, torch.zeros_like(self.mean), torch.zeros_like(self.mean)
-        for batch in batches:
-            rows = batch.to(torch.float64)
-            total = count + len(rows)
-            # Chan, Golub, LeVeque (1983), doi 10.1080/00031305.1983.10483115: no difference of large squares.
-            delta = rows.mean(0) - mean
-            squares += rows.var(0, correction=0) * len(rows) + delta.square() * (count * len(rows) / total)
-            mean += delta * (len(rows) / total)
-            count = total
-        std = (squares / count).sqrt()
+        mean, std = mean_and_std(batches)
         # A column that is constant but for rounding says nothing, and is left out.
         varies = std > 1e-14 * mean.abs()
         if len(std) >= MANY_COLUMNS and varies.any():
-            low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype, device=std.device))
+            low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype))
             if high <= _LIKE_SPREADS * low:
                 std = std[varies].square().mean().sqrt().expand_as(std)
         self.mean.copy_(mean)

@@ -24,7 +24,7 @@ MODULES = sorted(FILES)
 CONCRETE_PARTS = {
     "backbones", "_mlp", "_small_convnet", "_image_layers", "losses", "selectors", "augmentations", "neighbors"
 }  # fmt: skip
-PARTS = CONCRETE_PARTS | {"samplers", "_block_search"}
+PARTS = CONCRETE_PARTS | {"samplers", "_block_search", "_moments"}
 METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
 # ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide; density needs neighbours.
 USED_BY = {

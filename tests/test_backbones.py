@@ -42,13 +42,14 @@ class TestImageNetworks:
         network.adapt([torch.from_numpy(images) + 1])  # learns anew
         np.testing.assert_allclose(mean, images.mean((0, 2, 3), dtype="f8") + 1, rtol=1e-5, atol=1e-5)
 
-    def test_adapted_network_knows_no_range(self, factory):
+    @pytest.mark.parametrize("scale", [255, 1e25, 1e-25])  # the squares of the latter are beyond float32
+    def test_adapted_network_knows_no_range(self, factory, scale):
         images = torch.rand(20, 3, 8, 8)
         network = factory((3, 8, 8)).eval()
         network.adapt([images])
         expected = network(images)
-        network.adapt([images * 255])
-        torch.testing.assert_close(network(images * 255), expected, rtol=1e-3, atol=1e-3)
+        network.adapt([images * scale])
+        torch.testing.assert_close(network(images * scale), expected, rtol=1e-3, atol=1e-3)
 
     def test_constant_channels(self, factory):
         images = torch.rand(20, 3, 4, 4)
@@ -62,7 +63,7 @@ class TestImageNetworks:
         assert network(images).isfinite().all()
 
     def test_adapt_needs_images(self, factory):
-        with pytest.raises(ValueError, match=r"adapt needs at least one image\. Got none\."):
+        with pytest.raises(ValueError, match=r"adapt needs at least one row\. Got none\."):
             factory((3, 8, 8)).adapt([torch.zeros(0, 3, 8, 8)])
 
     def test_copies(self, factory):
