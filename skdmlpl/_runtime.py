@@ -41,21 +41,40 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 @contextmanager
 def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside, and leave its random state and its gradient, denormal and autocast modes as they were.
+    """Seed torch inside, with its own defaults, and leave its random state, defaults and modes as they were.
 
-    Fits in several threads take turns: else each would draw from what another has seeded.
+    The modes are those of gradients, denormals and autocast; the defaults are dtype and device, by which the same seed
+    would lead elsewhere. Fits in several threads take turns: else each would draw from what another has seeded.
     """
     devices = [device] if device.type == "cuda" else []
     with (
         _ONE_AT_A_TIME,
         torch.random.fork_rng(devices=devices),
+        _default_dtype(torch.float32),
+        torch.device("cpu"),
         torch.inference_mode(False),
         torch.enable_grad(),
         own_precision(device),
         flush_denormals(),
     ):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed all other devices as well, whose state is not kept.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type != "cpu":
+            torch.get_device_module(device).manual_seed(seed)
         yield
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    own = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(own)
 
 
 @contextmanager

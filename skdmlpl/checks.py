@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from skdmlpl._runtime import isolated_torch
 from skdmlpl._validation import check_pseudo_labels
 from skdmlpl.interfaces import Augmentation, BackboneFactory, MetricLoss, NeighborIndex, PseudoLabels, Selector
 
@@ -58,8 +59,7 @@ def check_backbone(backbone: nn.Module | BackboneFactory, input_shape: tuple[int
     AssertionError: The backbone Identity must have parameters that require a gradient. Got none instead.
     """
     part = _Part("backbone", backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with isolated_torch(seed=0, device=torch.device("cpu")):
         network = _build(part, backbone, input_shape)
         batch = torch.randn(_N_ROWS, *input_shape).to(getattr(network, "input_dtype", torch.float32))
         if hasattr(network, "adapt"):
@@ -109,8 +109,7 @@ def check_metric_loss(loss: MetricLoss) -> None:
     """
     part = _Part("metric loss", loss)
     loss = part.copied(loss)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with isolated_torch(seed=0, device=torch.device("cpu")):
         # Four classes of different size, and two views each of two unlabelled rows.
         labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3, 1000, 1001, 1000, 1001])
         embeddings = F.normalize(F.one_hot(labels % 6, 8) + 0.5 * torch.randn(len(labels), 8))

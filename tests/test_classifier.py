@@ -474,6 +474,7 @@ def global_state():
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
         "flushed": (torch.tensor([1e-40], dtype=torch.float32) * 1).item() == 0,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "numpy errors": np.geterr(),
@@ -518,14 +519,31 @@ def test_the_callers_precision_does_not_matter(rows):
     assert_same_model(model, again, rows)
 
 
-def test_a_default_dtype_of_float64_does_not_matter():
+@contextlib.contextmanager
+def float64_by_default():
     torch.set_default_dtype(torch.float64)
     try:
-        model = classifier().fit(X, Y_PARTLY, U)
-        assert model.score(X, Y) >= 0
-        assert np.isfinite(model.transform(X)).all()
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "defaults", [float64_by_default, lambda: torch.device("meta")], ids=["float64", "another device"]
+)
+@pytest.mark.parametrize("backbone", [None, lambda shape: nn.Linear(*shape, 8)], ids=["built in", "own"])
+def test_the_callers_defaults_do_not_matter(defaults, backbone):
+    model = classifier(backbone=backbone, device="cpu").fit(X, Y_PARTLY, U)
+    with defaults():
+        again = classifier(backbone=backbone, device="cpu").fit(X, Y_PARTLY, U)
+        assert_same_model(model, again, X)
+
+
+def test_other_devices_are_not_seeded(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    classifier(device="cpu").fit(X, Y_PARTLY, U)
+    assert seeded == []
 
 
 @pytest.mark.parametrize("writeable", [True, False])
