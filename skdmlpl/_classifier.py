@@ -148,7 +148,7 @@ class DMLPseudoLabelClassifier(
 
     transduction_ : ndarray of shape (n_rows,)
         Labels of all rows given to fit, X's and then X_unlabeled's. Given labels are unchanged; rows that never got a
-        label hold -1 (None where labels are not numbers).
+        label hold -1, NaN where -1 and 1 are the classes, and None where labels are not numbers.
 
     labeled_iter_ : ndarray of shape (n_rows,), int
         Round since which each row has had its label: 0 for given labels, -1 for rows that never got one.

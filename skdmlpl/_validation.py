@@ -170,10 +170,15 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
 
 
 def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the labels of class indices; -1 becomes -1 where classes are numbers, else None."""
+    """Return the labels of class indices; -1 becomes -1 where classes are numbers, else None.
+
+    Where -1 is a class it becomes NaN, which marks unlabelled rows too.
+    """
     labels = classes[codes]
     missing = codes < 0
     if missing.any():
+        if classes.tolist() == [-1, 1]:
+            return np.where(missing, np.nan, labels)
         is_number = classes.dtype.kind in "iuf"
         if not is_number:
             labels = labels.astype(object)

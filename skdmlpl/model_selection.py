@@ -454,11 +454,6 @@ def _concatenate(X, X_unlabeled):
 
 def _mark(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return labels in which unlabelled rows are marked, in a dtype that scikit-learn's scorers take."""
-    missing = codes < 0
-    if not missing.any():
-        return classes[codes]
-    if classes.dtype.kind == "b":
+    if classes.dtype.kind == "b" and (codes < 0).any():
         classes = classes.astype(int)
-    elif classes.tolist() == [-1, 1]:
-        return np.where(missing, np.nan, classes[codes])
     return decode_labels(classes, codes)

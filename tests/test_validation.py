@@ -185,6 +185,12 @@ def test_decoding_keeps_the_dtype_where_it_can_hold_the_mark(dtype):
     assert marked.dtype == (np.int64 if np.dtype(dtype).kind == "u" else dtype)
 
 
+def test_decoding_marks_by_nan_where_minus_one_is_a_class():
+    classes = np.array([-1, 1])
+    assert decode_labels(classes, np.array([0, 1])).tolist() == [-1, 1]
+    np.testing.assert_array_equal(decode_labels(classes, np.array([0, -1, 1])), [-1, np.nan, 1])
+
+
 def test_decoding_keeps_numbers_beyond_int64():
     classes = np.array([3, 2**63 + 1], dtype=np.uint64)
     assert decode_labels(classes, np.array([1, -1, 0])).tolist() == [2**63 + 1, -1, 3]
