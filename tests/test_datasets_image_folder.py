@@ -161,8 +161,10 @@ def test_missing_folders_and_images_are_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"one folder for each class and the folder 'none'\. Got .'cat', 'dog'"):
         load_image_folder(root, 8, unlabeled="none")
     (root / "fish").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"photos must hold images of every class.* classes fish"):
-        load_image_folder(root, 8)
+    for name in ("note.txt", "._1.png"):  # no image, and a hidden one
+        (root / "fish" / name).touch()
+        with pytest.raises(FileNotFoundError, match=r"photos must hold images of every class\. Found none in fish,"):
+            load_image_folder(root, 8)
 
 
 @pytest.mark.parametrize("size, error", [(0, ValueError), (8.0, TypeError)])

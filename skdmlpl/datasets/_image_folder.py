@@ -135,13 +135,16 @@ def list_images(root: Path, labels: dict[str, int]) -> tuple[list[str], np.ndarr
     """Return the paths of all visible images, relative to ``root`` and sorted, and the labels of their subfolders."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-    try:
-        samples = make_dataset(str(root), labels, extensions=IMG_EXTENSIONS)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{root.absolute()} must hold images of every class. {error}") from error
+    samples = make_dataset(str(root), labels, extensions=IMG_EXTENSIONS, allow_empty=True)
     named = [(os.path.relpath(path, root), label) for path, label in samples]
     # Hidden ones are what notebooks, version control and file managers leave behind.
     named = [(name, label) for name, label in named if os.sep + "." not in os.sep + name]
+    empty = sorted(labels.keys() - {name.split(os.sep)[0] for name, _ in named})
+    if empty:
+        raise FileNotFoundError(
+            f"{root.absolute()} must hold images of every class. Found none in {', '.join(empty)}, hidden ones aside; "
+            f"their names must end in {', '.join(IMG_EXTENSIONS)}."
+        )
     return [name for name, _ in named], np.array([label for _, label in named])
 
 
