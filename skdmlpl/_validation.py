@@ -29,6 +29,7 @@ __all__ = [
     "decode_labels",
     "encode_labels",
     "final_step",
+    "has_no_rows",
     "take_rows",
 ]
 
@@ -68,14 +69,11 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
 
     Warns where it is as long as ``X``: then it may be what cross-validation has left of it.
     """
-    nothing = np.empty((0, *X.shape[1:]), dtype=X.dtype)
-    if X_unlabeled is None:
-        return nothing
-    # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
-    check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
     try:
-        if np.shape(X_unlabeled)[:1] == (0,):
-            return nothing
+        if has_no_rows(X_unlabeled):
+            return np.empty((0, *X.shape[1:]), dtype=X.dtype)
+        # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
+        check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
         X_unlabeled = check_array(X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled")
     except (TypeError, ValueError) as error:
         if "X_unlabeled" in str(error):
@@ -108,6 +106,11 @@ def check_same_kind_of_rows(X, other, name: str = "X_unlabeled", given: str = "X
             f"{name} must hold images of dtype uint8 where {given} does, and only there: uint8 is scaled to [0, 1], "
             f"other dtypes are not. Got {other.dtype}, and {given} of dtype {X.dtype}, instead."
         )
+
+
+def has_no_rows(X) -> bool:
+    """Whether there is nothing to take rows from, whatever stands for it: None, an empty list, array or DataFrame."""
+    return X is None or np.shape(X)[:1] == (0,)
 
 
 def check_same_columns(names, X_unlabeled) -> None:

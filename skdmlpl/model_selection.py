@@ -13,7 +13,13 @@ from scipy.optimize import brentq
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, ShuffleSplit
 from sklearn.utils import check_array, check_random_state
 
-from skdmlpl._validation import check_same_columns, check_same_kind_of_rows, decode_labels, encode_labels
+from skdmlpl._validation import (
+    check_same_columns,
+    check_same_kind_of_rows,
+    decode_labels,
+    encode_labels,
+    has_no_rows,
+)
 
 __all__ = ["LabeledStratifiedKFold", "LabeledStratifiedShuffleSplit", "split_unlabeled", "stack_unlabeled"]
 
@@ -317,14 +323,14 @@ def stack_unlabeled(X, y: ArrayLike, X_unlabeled=None):
     >>> stack_unlabeled([[0.0], [1.0]], ["no", "yes"], [[2.0]])[1]
     array(['no', 'yes', None], dtype=object)
     """
-    check_same_columns(getattr(X, "columns", None), X_unlabeled)
+    names = getattr(X, "columns", None)
     X = _as_rows(X, "X")
     classes, codes = encode_labels(y, len(X))
-    if X_unlabeled is not None:
+    if not has_no_rows(X_unlabeled):
+        check_same_columns(names, X_unlabeled)
         X_unlabeled = _as_rows(X_unlabeled, "X_unlabeled")
-        if len(X_unlabeled):
-            X = _concatenate(X, X_unlabeled)
-            codes = np.concatenate([codes, np.full(len(X_unlabeled), -1)])
+        X = _concatenate(X, X_unlabeled)
+        codes = np.concatenate([codes, np.full(len(X_unlabeled), -1)])
     return X, _mark(classes, codes)
 
 

@@ -189,6 +189,12 @@ def test_no_further_unlabelled_rows(nothing, y):
     assert_same_model(classifier().fit(X, y, nothing), classifier().fit(X, y), X)
 
 
+def test_no_further_unlabelled_rows_beside_a_frame():
+    frame = pd.DataFrame(X, columns=list("abcdefgh")[:N_FEATURES])
+    for nothing in (pd.DataFrame(), frame[:0], []):
+        assert_same_model(classifier().fit(frame, Y, nothing), classifier().fit(frame, Y), frame)
+
+
 def test_fully_labelled():
     model = classifier().fit(X, Y)
     assert model.n_rounds_ == 0

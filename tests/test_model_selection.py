@@ -494,6 +494,12 @@ def test_nothing_to_add(nothing):
     assert y.dtype.kind == "U"
 
 
+def test_nothing_to_add_to_a_frame():
+    frame = pd.DataFrame(np.ones((3, 2)), columns=["a", "b"])
+    for nothing in (None, pd.DataFrame(), frame[:0], []):
+        pd.testing.assert_frame_equal(stack_unlabeled(frame, [0, 1, 1], nothing)[0], frame)
+
+
 def test_labels_take_the_form_that_scorers_take():
     _, y = stack_unlabeled(np.ones((4, 2)), of_objects([5, 7, None, 7]))
     assert y.tolist() == [5, 7, -1, 7]

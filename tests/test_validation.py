@@ -78,7 +78,6 @@ BAD_DATA = {
     "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["X_unlabeled must", "'b'", "'z'"]),
     "names in another order": (FRAME, Y, FRAME_U[list("abdc")], ValueError, ["same order", "['a', 'b', 'd', 'c']"]),
     "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
-    "names, no rows": (FRAME, Y, FRAME_U[list("ab")][:0], ValueError, ["X_unlabeled must", "['a', 'b']"]),
     "colours last": (np.ones((30, 8, 6, 3)), Y, None, ValueError, ["(30, 8, 6, 3)", "X.transpose(0, 3, 1, 2)"]),
     "colours and opacity last": (np.ones((30, 6, 6, 4)), Y, None, ValueError, ["channels", "(30, 6, 6, 4)"]),
     "grey last": (np.ones((30, 6, 6, 1)), Y, None, ValueError, ["channels, height, width", "(30, 6, 6, 1)"]),

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 
 from skdmlpl._rows import Rows
 from skdmlpl._training import forward_in_batches
-from skdmlpl._validation import final_step
+from skdmlpl._validation import final_step, has_no_rows
 
 __all__ = ["check_positive_integer", "embed_fitted_rows", "estimator_and_rows"]
 
@@ -20,7 +20,7 @@ _SAME_ROWS = 0.1
 def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) -> tuple[BaseEstimator, Rows]:
     """Return the estimator, out of its pipeline, and the rows given to fit, as its network wants them."""
     final = final_step(estimator, _RECORD, caller)
-    given = [X] if X_unlabeled is None or len(X_unlabeled) == 0 else [X, X_unlabeled]
+    given = [X] if has_no_rows(X_unlabeled) else [X, X_unlabeled]
     if final is not estimator and len(estimator) > 1:
         given = [estimator[:-1].transform(part) for part in given]
     opened = [final._network_and_rows(part)[1] for part in given]
