@@ -75,8 +75,9 @@ class DMLPseudoLabelClassifier(
         :class:`skdmlpl.selectors.GraphPropagationSelector` with `n_neighbors`.
 
     augmentation : callable or None, default=None
-        Function of a batch and a torch generator that returns an altered copy; two such copies of a row are learned
-        to embed close together. None takes :class:`skdmlpl.augmentations.FeatureCorruption` for tables and
+        Function of a batch and a torch generator that returns an altered copy. Two such copies of a table's row are
+        learned to embed close together; images are altered wherever they are trained on. None takes
+        :class:`skdmlpl.augmentations.FeatureCorruption` for tables and
         :class:`skdmlpl.augmentations.StrongImageAugmentation` for images, which also mirrors them: turn that off
         (``flip=False``) where left and right mean something, as in digits and letters. Where an augmentation's
         attribute `flip` is true, images are predicted from both sides, too.

@@ -1,4 +1,4 @@
-"""Random changes of a batch that keep its meaning: the views that a metric loss learns to hold together.
+"""Random changes of a batch that keep its meaning.
 
 All are callables ``(batch, generator) -> batch``, see :class:`skdmlpl.interfaces.Augmentation`: every row is altered on
 its own, every random number comes from ``generator``, and the batch given is left as it is. None of them assumes a

@@ -55,7 +55,8 @@ class BackboneFactory(Protocol):
         Returns
         -------
         nn.Module
-            Maps ``(b, *input_shape)``, float32, to ``(b, d)``, for any ``d``.
+            Maps ``(b, *input_shape)``, float32, to ``(b, d)``, for any ``d``. An attribute ``input_dtype`` of the
+            module asks for rows of another dtype, say ``torch.float64``.
         """
         ...
 
@@ -121,8 +122,9 @@ class MetricLoss(Protocol):
         embeddings : Tensor of shape (b, d), float
             Embeddings of the rows.
         labels : Tensor of shape (b,), int64
-            Rows of equal label are to be close, rows of different label far apart. Rows without a label come as two
-            views that share an id no class uses.
+            Rows of equal label are to be close, rows of different label far apart. Rows of tables without a label come
+            as two views that share an id no class uses. Images come mixed in pairs, each with the label, given or
+            proposed, of the one that makes up most of it.
 
         Returns
         -------
@@ -282,7 +284,7 @@ class RoundRecord:
     prior : ndarray of shape (n_classes,), float
         Class distribution of the unlabelled rows, as estimated for these pseudo-labels.
     metric_loss, classification_loss : float
-        Mean training loss of each stage's last steps; nan where the stage did not run.
+        Means of both losses over the last tenth of the round's steps; nan where a loss is left out.
     seconds : float
         Wall time.
 
