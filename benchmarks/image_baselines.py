@@ -13,7 +13,7 @@ from skdmlpl._network import EmbeddingNetwork, build_network
 from skdmlpl._objectives import Objective, classification_objective
 from skdmlpl._rows import Rows
 from skdmlpl._runtime import isolated_torch, resolve_device
-from skdmlpl._training import Budget, classify_in_batches, optimize
+from skdmlpl._training import Budget, Training, classify_in_batches
 from skdmlpl.augmentations import StrongImageAugmentation, WeakImageAugmentation
 from skdmlpl.backbones import small_convnet
 from skdmlpl.samplers import weighted_sampler
@@ -50,7 +50,7 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
     batch_size : int, default=64
         Labelled images a step.
     learning_rate, weight_decay : float, default=2e-3, 0.05
-        Of the same optimiser and schedule, see ``skdmlpl._training.optimize``.
+        Of the same optimiser and schedule, see ``skdmlpl._training.Training``.
     random_state : int, default=0
     """
 
@@ -84,7 +84,8 @@ class _ImageBaseline(ClassifierMixin, BaseEstimator, ABC):
             network = build_network(self.backbone, rows[np.arange(2)], len(frequency), mirror=True)
             network.adapt(rows)
             task = _Task(network, rows, y, frequency, torch.Generator().manual_seed(self.random_state))
-            optimize(network, [self._objective(task)], Budget(self.n_steps, self.learning_rate, self.weight_decay))
+            budget = Budget(self.n_steps, self.learning_rate, self.weight_decay)
+            Training(network, budget).run([self._objective(task)], budget.n_steps)
         self.network_ = network
         return self
 

@@ -297,6 +297,7 @@ class DMLPseudoLabelClassifier(
         device = resolve_device(self.device)
         seed = draw_seed(self.random_state)
         n_rounds = self.max_rounds if len(labeled) < len(codes) else 0
+        plan = self._plan(n_rounds=n_rounds, n_labeled=len(labeled), row_shape=X.shape[1:])
         # Callbacks score on the labelled rows: for the others there is no right answer.
         data = {"X": lambda: take_rows(X_given, labeled), "y": lambda: classes[codes[labeled]]}
         context = self._init_callback_context(max_subtasks=1 + n_rounds)
@@ -327,7 +328,7 @@ class DMLPseudoLabelClassifier(
                 metric_loss=parts.metric_loss,
                 augment=parts.augment,
                 augment_classification=parts.augment_classification,
-                plan=self._plan(n_labeled=len(labeled), row_shape=X.shape[1:]),
+                plan=plan,
                 generator=torch.Generator().manual_seed(seed),
             )
             self.history_ = run_rounds(
@@ -418,7 +419,7 @@ class DMLPseudoLabelClassifier(
         is_table, has_rounds = len(row_shape) == 1, self.max_rounds > 0
         return 2 if self.backbone is None and is_table and has_rounds and n_unlabeled >= _MANY_UNLABELED else 1
 
-    def _plan(self, *, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
+    def _plan(self, *, n_rounds: int, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
         images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
         if self.backbone is not None:
@@ -438,7 +439,7 @@ class DMLPseudoLabelClassifier(
         # makes slow to learn.
         metric_weight = 0.01 if images or wide else 0.05
         return Plan(
-            max_rounds=self.max_rounds,
+            n_rounds=n_rounds,
             n_steps=n_steps if self.n_steps is None else int(self.n_steps),  # numpy's small integers overflow
             batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,

@@ -34,7 +34,7 @@ _LATER_STEPS = 0.5
 class Plan:
     """The numbers of a fit; see the parameters of the estimator."""
 
-    max_rounds: int
+    n_rounds: int  # after round 0; none where every row has a label
     n_steps: int
     batch_size: int
     learning_rate: float
@@ -46,9 +46,10 @@ class Plan:
         """Return the gradient steps of a round."""
         return self.n_steps if number == 0 else max(1, round(_LATER_STEPS * self.n_steps))
 
-    def budget(self, n_rounds: int) -> Budget:
-        """Return the training of all rounds together."""
-        return Budget(sum(map(self.steps, range(n_rounds + 1))), self.learning_rate, self.weight_decay)
+    @property
+    def budget(self) -> Budget:
+        """The training of all rounds together."""
+        return Budget(sum(map(self.steps, range(self.n_rounds + 1))), self.learning_rate, self.weight_decay)
 
 
 def pseudo_label_rounds(
@@ -85,13 +86,12 @@ def pseudo_label_rounds(
        The Econometrics Journal 21 (2018), :doi:`10.1111/ectj.12097`.
     """
     given = y >= 0
-    n_rounds = 0 if given.all() else plan.max_rounds
     labels, weights, proba = PseudoLabels(y, given.astype(np.float64))
     folds = draw_folds(given, len(network.members), generator)
     most, n_passes = 0.0, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
-    training = Training(network, plan.budget(n_rounds))
-    for number in range(n_rounds + 1):
+    training = Training(network, plan.budget)
+    for number in range(plan.n_rounds + 1):
         started = perf_counter()
         if number > 0:
             views = [View.of(member, rows, given | own) for member, own in zip(network.members, folds, strict=True)]
@@ -100,12 +100,12 @@ def pseudo_label_rounds(
             proposed = propose(views, y, prior, select)
             most = pseudo_share(logits[given], y[given], n_passes)
             del views, logits  # large, and of no use in training
-            labels, weights, proba = admit(proposed, y, share=number / n_rounds)
+            labels, weights, proba = admit(proposed, y, share=number / plan.n_rounds)
             del proposed
         objectives = []
         for member, own in zip(network.members, folds, strict=True):
             # A network must not be taught what it is to judge again, and after the last round it judges no more.
-            taught = weights if number == n_rounds or len(folds) == 1 else np.where(own, 0.0, weights)
+            taught = weights if number == plan.n_rounds or len(folds) == 1 else np.where(own, 0.0, weights)
             batch_size = min(plan.batch_size, max(_MIN_BATCH, np.count_nonzero(taught)))
             drawn = _limit_pseudo(taught, given, most)
             # Where both losses learn from altered rows, they learn from the same ones, at the price of one pass.

@@ -20,7 +20,6 @@ __all__ = [
     "embed_in_batches",
     "flush_denormals",
     "forward_in_batches",
-    "optimize",
     "own_precision",
 ]
 
@@ -108,11 +107,6 @@ class Training:
         self._optimizer.step()
         self._average.update()
         return values
-
-
-def optimize(network: nn.Module, objectives: Sequence[Objective], budget: Budget) -> list[float]:
-    """Minimise the weighted sum of the objectives in one go; see :class:`Training`."""
-    return Training(network, budget).run(objectives, budget.n_steps)
 
 
 def forward_in_batches(

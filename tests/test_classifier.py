@@ -650,7 +650,7 @@ def test_every_other_number_counts_too(params):
 )
 def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weight_decay, mixup_alpha, metric_weight):
     plans = [
-        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_labeled=n, row_shape=row_shape)
+        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_rounds=3, n_labeled=n, row_shape=row_shape)
         for n in (10, 100, 192, 300, 9000)
     ]
     assert tuple(plan.n_steps for plan in plans) == steps

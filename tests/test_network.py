@@ -13,7 +13,7 @@ from skdmlpl import _network
 from skdmlpl._network import EmbeddingNetwork, build_committee, build_network, mixed_precision
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
-from skdmlpl._training import Budget, forward_in_batches, optimize
+from skdmlpl._training import Budget, Training, forward_in_batches
 
 EXAMPLE = torch.arange(8.0).view(2, 4)
 
@@ -135,7 +135,7 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
         assert not torch.equal(lower, exact)
     objective = Objective(("cross-entropy",), (1.0,), lambda: (F.cross_entropy(network(images)[1], target),))
     before = objective.draw()[0].item()
-    optimize(network, [objective], Budget(50, 0.02, 0.0))
+    Training(network, Budget(50, 0.02, 0.0)).run([objective], 50)
     assert objective.draw()[0].item() < 0.5 * before
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     outputs = forward_in_batches(network, Rows(images.numpy()))

@@ -20,7 +20,7 @@ from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import ConfidenceSelector
 
 PLAN = Plan(
-    max_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, mixup_alpha=0.2, metric_weight=0.3
+    n_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, mixup_alpha=0.2, metric_weight=0.3
 )
 
 
@@ -114,11 +114,11 @@ def rounds(network, rows, y, *, plan=PLAN, select=None, metric_loss=None, seed=0
     )
 
 
-@pytest.mark.parametrize("max_rounds", [0, 1, 2, 7])
-def test_records(max_rounds):
+@pytest.mark.parametrize("n_rounds", [0, 1, 2, 7])
+def test_records(n_rounds):
     network, rows, y = setup()
-    records = list(rounds(network, rows, y, plan=Plan(max_rounds, 3, 32, 2e-3, 1e-2, 0.2, 0.3)))
-    assert [record.round for record in records] == list(range(max_rounds + 1))
+    records = list(rounds(network, rows, y, plan=Plan(n_rounds, 3, 32, 2e-3, 1e-2, 0.2, 0.3)))
+    assert [record.round for record in records] == list(range(n_rounds + 1))
     assert records[0].n_pseudo_labeled == 0
     np.testing.assert_allclose(records[0].prior, np.bincount(y[y >= 0]) / 20)
     assert math.isnan(records[0].mean_weight)
@@ -138,7 +138,7 @@ def test_records(max_rounds):
         assert record.seconds > 0
     coverage = [record.n_pseudo_labeled for record in records]
     assert coverage == sorted(coverage)
-    assert coverage[-1] == (30 if max_rounds else 0)
+    assert coverage[-1] == (30 if n_rounds else 0)
 
 
 def test_what_selectors_see_and_what_becomes_of_their_labels():
@@ -374,8 +374,8 @@ def test_constant_weights_are_fine(weight):
     assert last.mean_weight == weight
 
 
-def test_fully_labelled_rows_need_no_rounds():
-    records = list(rounds(*setup(n_given=50)))
+def test_fully_labelled_rows_are_trained_on_in_round_0():
+    records = list(rounds(*setup(n_given=50), plan=replace(PLAN, n_rounds=0)))
     assert [record.round for record in records] == [0]
     assert len(records[0].pseudo_labels.labels) == 0
 

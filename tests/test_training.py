@@ -18,7 +18,6 @@ from skdmlpl._training import (
     embed_in_batches,
     flush_denormals,
     forward_in_batches,
-    optimize,
 )
 
 BUDGET = Budget(n_steps=100, learning_rate=0.05, weight_decay=0.0)
@@ -28,7 +27,11 @@ def distance_to(network, target, weight=1.0, name="distance"):
     return Objective((name,), (weight,), lambda: ((network.weight - target).square().mean(),))
 
 
-def test_optimize_lowers_the_loss_and_reports_its_last_steps():
+def optimize(network, objectives, budget):
+    return Training(network, budget).run(objectives, budget.n_steps)
+
+
+def test_training_lowers_the_loss_and_reports_its_last_steps():
     network = nn.Linear(3, 2)
     objective = distance_to(network, 1.0)
     before = objective.draw()[0].item()
