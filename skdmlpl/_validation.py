@@ -3,8 +3,10 @@
 The only module that imports names scikit-learn does not document.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,10 @@ __all__ = [
     "EncodedLabels",
     "HasMethods",
     "Interval",
+    "check_bool",
+    "check_number",
     "check_parameters",
+    "check_positive_integer",
     "check_pseudo_labels",
     "check_same_columns",
     "check_same_kind_of_rows",
@@ -54,6 +59,36 @@ class EncodedLabels(NamedTuple):
 def check_parameters(part) -> None:
     """Raise where a parameter of an estimator-like part breaks its ``_parameter_constraints``."""
     validate_parameter_constraints(part._parameter_constraints, part.get_params(deep=False), type(part).__name__)
+
+
+def check_positive_integer(name: str, value: object, owner: str) -> None:
+    """Raise where the argument ``name`` of ``owner``, a function or a class, is no int above 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"The {name!r} parameter of {owner} must be an int in the range [1, inf). Got {value!r} instead."
+        )
+
+
+def check_number(part, name: str, low: float, high: float, *, without: float | None = None) -> None:
+    """Raise where a parameter of a part is no finite number from ``low`` to ``high``, or is the end left out.
+
+    For parts that check at each call: ``check_parameters`` takes longer, and infinity and bools for numbers.
+    """
+    value = getattr(part, name)
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not low <= value <= high or value == without:
+        left, right = "(" if without == low else "[", ")" if high in (without, math.inf) else "]"
+        raise ValueError(
+            f"The {name!r} parameter of {type(part).__name__} must be a float in the range "
+            f"{left}{float(low)}, {float(high)}{right}. Got {value!r} instead."
+        )
+
+
+def check_bool(part, name: str) -> None:
+    """Raise where a parameter of a part is no bool."""
+    value = getattr(part, name)
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"The {name!r} parameter of {type(part).__name__} must be a bool. Got {value!r} instead.")
 
 
 def check_table_or_images(estimator, X, *, reset: bool) -> np.ndarray:

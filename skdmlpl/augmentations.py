@@ -7,13 +7,13 @@ colours change in proportion to the image's own mean and standard deviation (so 
 """
 
 import math
-from numbers import Real
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from torch import Tensor
+
+from skdmlpl._validation import check_bool, check_number
 
 __all__ = ["FeatureCorruption", "StrongImageAugmentation", "WeakImageAugmentation"]
 
@@ -64,8 +64,8 @@ class WeakImageAugmentation(BaseEstimator):
         ValueError
             If a parameter is out of its range or the batch does not hold images.
         """
-        _check_number(self, "shift", 0, 0.5)
-        _check_bool(self, "flip")
+        check_number(self, "shift", 0, 0.5)
+        check_bool(self, "flip")
         _check_images(self, batch)
         b, c, h, w = batch.shape
         down, right, mirror = _uniform(3, b, generator, batch)
@@ -173,13 +173,13 @@ class StrongImageAugmentation(BaseEstimator):
         ValueError
             If a parameter is out of its range or the batch does not hold images.
         """
-        _check_number(self, "shift", 0, 0.5)
-        _check_bool(self, "flip")
-        _check_number(self, "rotation", 0, 180)
+        check_number(self, "shift", 0, 0.5)
+        check_bool(self, "flip")
+        check_number(self, "rotation", 0, 180)
         for name in ("shear", "contrast", "saturation", "cutout"):
-            _check_number(self, name, 0, 1)
-        _check_number(self, "zoom", 0, 1, closed=False)
-        _check_number(self, "brightness", 0, math.inf)
+            check_number(self, name, 0, 1)
+        check_number(self, "zoom", 0, 1, without=1)
+        check_number(self, "brightness", 0, math.inf)
         _check_images(self, batch)
         if len(batch) == 0:  # affine_grid refuses it
             return batch.clone()
@@ -277,7 +277,7 @@ class FeatureCorruption(BaseEstimator):
         ValueError
             If ``rate`` is out of its range or the batch is not a table.
         """
-        _check_number(self, "rate", 0, 1)
+        check_number(self, "rate", 0, 1)
         if batch.ndim != 2:
             raise ValueError(
                 f"{type(self).__name__} needs a batch of shape (b, n_features). Got shape {tuple(batch.shape)} instead."
@@ -307,23 +307,6 @@ def _whole_shift(uniform: Tensor, most: int) -> Tensor:
 def _reflect(index: Tensor, size: int) -> Tensor:
     """Fold indices from -(size - 1) to 2 (size - 1) back into 0 .. size - 1, without repeating the border."""
     return (size - 1) - ((size - 1) - index.abs()).abs()
-
-
-def _check_number(owner: BaseEstimator, name: str, low: float, high: float, closed: bool = True) -> None:
-    value = getattr(owner, name)
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (value == high and not closed) or math.isinf(value):
-        bracket = "]" if closed and math.isfinite(high) else ")"
-        raise ValueError(
-            f"The {name!r} parameter of {type(owner).__name__} must be a number in the range [{low}, {high}{bracket}. "
-            f"Got {value!r} instead."
-        )
-
-
-def _check_bool(owner: BaseEstimator, name: str) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"The {name!r} parameter of {type(owner).__name__} must be a bool. Got {value!r} instead.")
 
 
 def _check_images(owner: BaseEstimator, batch: Tensor) -> None:

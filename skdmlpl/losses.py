@@ -7,11 +7,12 @@ counts as much as a class; where a batch holds many such rows, they decide the l
 """
 
 import math
-from numbers import Real
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
+
+from skdmlpl._validation import check_number
 
 __all__ = ["ContrastiveLoss", "TripletMarginLoss"]
 
@@ -74,7 +75,7 @@ class TripletMarginLoss(BaseEstimator):
         ValueError
             If `margin` is not a finite number >= 0, or the shapes do not match.
         """
-        _check_number(self, "margin")
+        check_number(self, "margin", 0, math.inf)
         positive = _positive_pairs(embeddings, labels)
         if not _comparable(positive, labels):
             return _zero(embeddings)
@@ -156,8 +157,8 @@ class ContrastiveLoss(BaseEstimator):
         ValueError
             If `margin` is not a finite number >= 0 or `temperature` not one > 0, or the shapes do not match.
         """
-        _check_number(self, "margin")
-        _check_number(self, "temperature", above_zero=True)
+        check_number(self, "margin", 0, math.inf)
+        check_number(self, "temperature", 0, math.inf, without=0)
         positive = _positive_pairs(embeddings, labels)
         if not _comparable(positive, labels):
             return _zero(embeddings)
@@ -212,15 +213,3 @@ def _mean_over_labels(values: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels of each label's mean value."""
     _, group, count = labels.unique(return_inverse=True, return_counts=True)
     return (values / count[group]).sum() / len(count)
-
-
-def _check_number(part: BaseEstimator, name: str, above_zero: bool = False) -> None:
-    # Here and not in the constructor, which by scikit-learn's convention stores its arguments unseen.
-    value = getattr(part, name)
-    valid = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value < 0 or (above_zero and value == 0):
-        bounds = "(0.0, inf)" if above_zero else "[0.0, inf)"
-        raise ValueError(
-            f"The {name!r} parameter of {type(part).__name__} must be a float in the range {bounds}. "
-            f"Got {value!r} instead."
-        )

@@ -4,7 +4,6 @@ Both indexes follow :class:`skdmlpl.interfaces.NeighborIndex`, as does :class:`s
 """
 
 import warnings
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from skdmlpl._block_search import MIN_SHARED, candidates_of_all, candidates_of_queries, rank
+from skdmlpl._validation import check_positive_integer
 from skdmlpl.interfaces import NeighborIndex
 
 __all__ = ["ApproximateNeighbors", "ExactNeighbors", "default_index", "knn_graph"]
@@ -86,7 +86,7 @@ class ExactNeighbors(BaseEstimator):
         ValueError
             If `block_size` is not a positive integer, or X not a 2-D array of finite numbers.
         """
-        _check_positive_integer("block_size", self.block_size, "ExactNeighbors")
+        check_positive_integer("block_size", self.block_size, "ExactNeighbors")
         X = validate_data(self, X, dtype=[np.float32, np.float64])
         self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
         self.points_ = self._center(X)
@@ -143,7 +143,7 @@ class ExactNeighbors(BaseEstimator):
 
     def _queries(self, X: np.ndarray, n_neighbors: int) -> Tensor:
         check_is_fitted(self)
-        _check_positive_integer("n_neighbors", n_neighbors, "kneighbors")
+        check_positive_integer("n_neighbors", n_neighbors, "kneighbors")
         X = validate_data(self, X, reset=False, dtype=[np.float32, np.float64], ensure_min_samples=0)
         if n_neighbors > len(self.points_):
             raise ValueError(
@@ -222,7 +222,7 @@ class ApproximateNeighbors(BaseEstimator):
         ValueError
             If `n_neighbors` is not a positive integer, or X not a 2-D array of finite numbers.
         """
-        _check_positive_integer("n_neighbors", self.n_neighbors, "ApproximateNeighbors")
+        check_positive_integer("n_neighbors", self.n_neighbors, "ApproximateNeighbors")
         self.exact_ = ExactNeighbors().fit(X)
         # scikit-learn reads None as numpy's global generator, which is the caller's.
         source = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
@@ -331,7 +331,7 @@ def knn_graph(
     >>> indices.ravel()
     array([1, 2, 1, 2])
     """
-    _check_positive_integer("n_neighbors", n_neighbors, "knn_graph")
+    check_positive_integer("n_neighbors", n_neighbors, "knn_graph")
     n = len(X)
     k = min(n_neighbors, n - 1)
     index = default_index(n, random_state) if index is None else clone(index, safe=False)
@@ -354,10 +354,3 @@ def _descend(points: Tensor, k: int, seed: int) -> Tensor:
         # One thread: with more, the result could depend on their number.
         index = NNDescent(points.numpy(), n_neighbors=k, random_state=seed, n_jobs=1)
     return torch.from_numpy(index.neighbor_graph[0]).long()
-
-
-def _check_positive_integer(name: str, value: object, owner: str) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"The {name!r} parameter of {owner} must be an int in the range [1, inf). Got {value!r} instead."
-        )

@@ -203,14 +203,14 @@ class TestFeatureCorruption:
 @pytest.mark.parametrize(
     ("augment", "name", "wanted"),
     [
-        (WeakImageAugmentation(shift=0.6), "shift", "a number in the range [0, 0.5]"),
+        (WeakImageAugmentation(shift=0.6), "shift", "a float in the range [0.0, 0.5]"),
         (WeakImageAugmentation(flip="no"), "flip", "a bool"),
-        (StrongImageAugmentation(rotation=-1), "rotation", "a number in the range [0, 180]"),
-        (StrongImageAugmentation(zoom=1), "zoom", "a number in the range [0, 1)"),
-        (StrongImageAugmentation(brightness=math.inf), "brightness", "a number in the range [0, inf)"),
-        (StrongImageAugmentation(cutout=None), "cutout", "a number in the range [0, 1]"),
-        (FeatureCorruption(rate=math.nan), "rate", "a number in the range [0, 1]"),
-        (FeatureCorruption(rate=True), "rate", "a number in the range [0, 1]"),
+        (StrongImageAugmentation(rotation=-1), "rotation", "a float in the range [0.0, 180.0]"),
+        (StrongImageAugmentation(zoom=1), "zoom", "a float in the range [0.0, 1.0)"),
+        (StrongImageAugmentation(brightness=math.inf), "brightness", "a float in the range [0.0, inf)"),
+        (StrongImageAugmentation(cutout=None), "cutout", "a float in the range [0.0, 1.0]"),
+        (FeatureCorruption(rate=math.nan), "rate", "a float in the range [0.0, 1.0]"),
+        (FeatureCorruption(rate=True), "rate", "a float in the range [0.0, 1.0]"),
     ],
 )
 def test_refuses_parameters_at_call(augment, name, wanted):

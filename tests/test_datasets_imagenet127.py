@@ -250,7 +250,7 @@ def test_a_class_without_images_is_named(tree, tmp_path):
             (tmp_path / part / wnid).mkdir(parents=True)
             if wnid != TABLE.wnids[7]:
                 (tmp_path / part / wnid / "1.png").touch()
-    with pytest.raises(FileNotFoundError, match=rf"train must hold images of every class\. Found none in {TABLE.wnids[7]},"):
+    with pytest.raises(FileNotFoundError, match=rf"train must hold images .* none in {TABLE.wnids[7]},"):
         load_imagenet127(tmp_path)
     (tmp_path / "val" / TABLE.wnids[7]).rmdir()
     with pytest.raises(FileNotFoundError, match=rf"1 of 2000 folders are missing in .*: val/{TABLE.wnids[7]}\. Get"):

@@ -1,7 +1,5 @@
 """The rows given to fit, taken again: the estimator does not keep them."""
 
-from numbers import Integral
-
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -9,7 +7,7 @@ from skdmlpl._rows import Rows
 from skdmlpl._training import forward_in_batches
 from skdmlpl._validation import final_step, has_no_rows
 
-__all__ = ["check_positive_integer", "embed_fitted_rows", "estimator_and_rows"]
+__all__ = ["embed_fitted_rows", "estimator_and_rows"]
 
 # What a fit leaves of its rows and rounds.
 _RECORD = ["history_", "labeled_iter_", "transduction_", "label_distributions_", "unlabeled_prior_", "classes_"]
@@ -41,10 +39,3 @@ def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -
             "is more or less sure of its class than of that of the row that fit was given."
         )
     return embeddings.astype(np.float32, copy=False)
-
-
-def check_positive_integer(name: str, value: object, owner: str) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"The {name!r} parameter of {owner} must be an int in the range [1, inf). Got {value!r} instead."
-        )

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skdmlpl.inspection._fitted_rows import check_positive_integer, embed_fitted_rows, estimator_and_rows
+from skdmlpl._validation import check_positive_integer
+from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
 
 if TYPE_CHECKING:
     import pandas as pd

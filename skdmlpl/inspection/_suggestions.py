@@ -7,7 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from skdmlpl.inspection._fitted_rows import check_positive_integer, embed_fitted_rows, estimator_and_rows
+from skdmlpl._validation import check_positive_integer
+from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
 from skdmlpl.neighbors import knn_graph
 
 if TYPE_CHECKING:
