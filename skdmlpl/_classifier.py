@@ -125,8 +125,9 @@ class DMLPseudoLabelClassifier(
         for images.
 
     device : str, torch.device or None, default=None
-        Where to train and predict. None takes a CUDA device if there is one, else the CPU. A saved estimator is loaded
-        on the CPU; ``network_.to(device)`` moves it.
+        Where to train and predict. None takes a CUDA device if there is one, else the CPU. The default network for
+        tables computes in float64, which Apple's "mps" cannot. A saved estimator is loaded on the CPU;
+        ``network_.to(device)`` moves it.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initial weights, batches, augmentation. An int makes two fits equal (on a CPU). With None,

@@ -171,7 +171,7 @@ def build_network(
     TypeError
         If the factory returns something other than a module, or the module something other than a tensor.
     ValueError
-        If the backbone refuses the rows, or its output is not (b, d).
+        If the backbone refuses the device or the rows, or its output is not (b, d).
     """
     input_shape = tuple(example.shape[1:])
     # The one place that asks what a part is: a module and a factory are both callable, with different arguments.
@@ -190,7 +190,13 @@ def build_network(
             "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module or a callable that "
             f"returns one. Got {type(module).__name__} from the callable instead."
         )
-    module.to(example.device)
+    try:
+        module.to(example.device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"The 'device' parameter of DMLPseudoLabelClassifier must be a device that can hold the network. "
+            f"{type(module).__name__} cannot be moved to {str(example.device)!r}: {error} On 'cpu' it can."
+        ) from error
     needs = f"must map rows of shape {input_shape} to vectors: (batch, *{input_shape}) to (batch, d)"
     try:
         with torch.no_grad():

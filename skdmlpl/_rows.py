@@ -14,6 +14,8 @@ __all__ = ["Rows"]
 # C library may hand the memory of each batch back to the system and get it anew, page by page: that took up to a
 # quarter longer, from 16 to 256 columns, while 512 and 1,024 rows differed by a few percent either way.
 _BATCH_BYTES = 4 * 2**20
+# Other devices have no use for so small a cache, but for enough work at a time.
+_DEVICE_BATCH_BYTES = 64 * 2**20
 _BATCH_ROWS = 512
 
 
@@ -61,7 +63,8 @@ class Rows:
         """Yield all rows, or those of ``index`` (n,), in order, ``size`` at a time."""
         if size is None:
             row_bytes = 8 * int(np.prod(self.row_shape))
-            size = min(_BATCH_ROWS, max(1, _BATCH_BYTES // row_bytes))
+            most_bytes = _BATCH_BYTES if self.device.type == "cpu" else _DEVICE_BATCH_BYTES
+            size = min(_BATCH_ROWS, max(1, most_bytes // row_bytes))
         # Across the border between the parts: the batches do not depend on which part a row came in.
         for start in range(0, len(self) if index is None else len(index), size):
             here = slice(start, start + size)

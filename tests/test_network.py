@@ -226,6 +226,16 @@ def test_errors_name_the_backbone_what_it_must_do_and_what_it_did(backbone, erro
         assert word in str(info.value)
 
 
+def test_a_device_that_cannot_hold_the_network_is_refused():
+    class Immovable(nn.Linear):
+        def _apply(self, *args, **kwargs):
+            raise TypeError("no float64 here.")
+
+    message = r"The 'device' parameter .* Immovable cannot be moved to 'cpu': no float64 here\."
+    with pytest.raises(ValueError, match=message):
+        build_network(Immovable(4, 2), EXAMPLE, n_classes=3)
+
+
 def test_adapt_shows_all_rows_once_in_order():
     seen = []
 

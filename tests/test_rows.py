@@ -44,6 +44,12 @@ def test_batches_are_all_rows_in_order_whatever_part_they_came_in(size):
     np.testing.assert_array_equal(torch.cat(batches).numpy(), np.concatenate(parts))
 
 
+def test_batches_are_larger_where_no_processor_caches_them():
+    images = np.zeros((60, 3, 224, 224), dtype=np.uint8)
+    assert [len(batch) for batch in Rows(images).batches()] == [3] * 20
+    assert [len(batch) for batch in Rows(images, device="meta").batches()] == [55, 5]
+
+
 def test_batches_of_some_rows_in_any_order():
     parts = parts_of((5, 6))
     index = np.array([7, 0, 4, 5, 10])
