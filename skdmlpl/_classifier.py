@@ -275,7 +275,7 @@ class DMLPseudoLabelClassifier(
         -------
         DMLPseudoLabelClassifier
             The fitted estimator. If the fit fails on the way or is interrupted, the estimator is left unfitted, also
-            where it was fitted before.
+            where it was fitted before. A parameter out of its range is refused before, and an earlier fit kept.
 
         Raises
         ------

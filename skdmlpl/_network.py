@@ -1,6 +1,7 @@
 """Networks that embed and classify: a backbone with a classification head, and several of them together."""
 
 import copy
+import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -176,10 +177,12 @@ def build_network(
     input_shape = tuple(example.shape[1:])
     # The one place that asks what a part is: a module and a factory are both callable, with different arguments.
     try:
-        module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone(input_shape)
+        module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else _make(backbone, input_shape)
     except Exception as error:
         name = getattr(backbone, "__name__", type(backbone).__name__)
         hint = ", of which an instance may be meant," if isinstance(backbone, type) else ""
+        if getattr(backbone, "__module__", "").startswith("torchvision."):
+            hint = ", which skdmlpl.backbones.torchvision_backbone makes one of,"
         raise ValueError(
             "The 'backbone' parameter of DMLPseudoLabelClassifier must be a torch.nn.Module that can be copied, or a "
             f"callable that makes one for rows of shape {input_shape}, its only argument. {name}{hint} failed with "
@@ -216,6 +219,19 @@ def build_network(
             f"shape {tuple(example.shape)} instead."
         )
     return EmbeddingNetwork(module, output.shape[1], n_classes, mirror=mirror).to(example.device)
+
+
+def _make(factory: BackboneFactory, input_shape: tuple[int, ...]) -> nn.Module:
+    """Call the factory, if its signature says that it takes a shape.
+
+    Those of torchvision take none, but until a later release a first argument for their ``weights``, which they fetch.
+    """
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return factory(input_shape)
+    signature.bind(input_shape)
+    return factory(input_shape)
 
 
 def build_committee(

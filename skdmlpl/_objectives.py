@@ -91,7 +91,7 @@ def classification_objective(
         loss = -(target * (logits + adjustment).log_softmax(dim=1)).sum(dim=1).mean()
         if metric_loss is None:
             return (loss,)
-        return loss, _checked(metric_loss(embeddings, classes[index].to(rows.device)))
+        return loss, _metric_loss(metric_loss, embeddings, classes[index].to(rows.device))
 
     if metric_loss is None:
         return Objective((_CLASSIFICATION,), (1.0,), draw)
@@ -132,7 +132,7 @@ def metric_objective(
         views = unlabeled[torch.randint(max(1, len(unlabeled)), (n_ids,), generator=generator).numpy()]
         batch = _altered(rows[np.concatenate([index, views, views])], augment, generator)
         embeddings, _ = network(batch)
-        return (_checked(metric_loss(embeddings, torch.cat([classes[index], ids, ids]).to(rows.device))),)
+        return (_metric_loss(metric_loss, embeddings, torch.cat([classes[index], ids, ids]).to(rows.device)),)
 
     return Objective((_METRIC,), (weight,), draw)
 
@@ -152,7 +152,7 @@ def _seed_from(generator: torch.Generator) -> int:
 
 
 def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -> Tensor:
-    altered = augment(batch, generator)
+    altered = _called("augmentation", augment, batch, generator)
     if not isinstance(altered, Tensor) or altered.shape != batch.shape:
         raise TypeError(
             "The 'augmentation' parameter of DMLPseudoLabelClassifier must return a tensor of the shape of the batch, "
@@ -161,13 +161,26 @@ def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -
     return altered
 
 
-def _checked(loss: object) -> Tensor:
+def _metric_loss(metric_loss: MetricLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
+    loss = _called("metric_loss", metric_loss, embeddings, labels)
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         raise TypeError(
             "The 'metric_loss' parameter of DMLPseudoLabelClassifier must map embeddings (b, d) and labels (b,) to a "
             f"scalar tensor. Got {_described(loss)} instead."
         )
     return loss
+
+
+def _called(name: str, part: Callable, *arguments: object) -> object:
+    """Call a part, and say which one it was if it does not take these arguments."""
+    try:
+        return part(*arguments)
+    except TypeError as error:
+        takes = " and ".join(_described(argument) for argument in arguments)
+        raise TypeError(
+            f"The {name!r} parameter of DMLPseudoLabelClassifier must take {takes}. "
+            f"{getattr(part, '__name__', type(part).__name__)} failed with TypeError: {error}"
+        ) from error
 
 
 def _described(value: object) -> str:

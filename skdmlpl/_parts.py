@@ -32,21 +32,22 @@ class Parts(NamedTuple):
 def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
     """Copy the parts the caller gave, and put the built-in ones where there are none."""
 
-    def given_or(part, default):
+    def given_or(name, default):
+        part = getattr(estimator, name)
+        if isinstance(part, type):
+            raise TypeError(
+                f"The {name!r} parameter of DMLPseudoLabelClassifier must be an object or a function. Got the class "
+                f"{part.__name__} instead: give an instance of it."
+            )
         return default if part is None else clone(part, safe=False)
 
-    augment = given_or(estimator.augmentation, FeatureCorruption() if is_table else StrongImageAugmentation())
-    selector = given_or(estimator.selector, GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
-    if isinstance(selector, type):
-        raise TypeError(
-            "The 'selector' parameter of DMLPseudoLabelClassifier must be an object with a method 'select', or a "
-            f"function. Got the class {selector.__name__} instead: give an instance of it."
-        )
+    augment = given_or("augmentation", FeatureCorruption() if is_table else StrongImageAugmentation())
+    selector = given_or("selector", GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
     flip = getattr(augment, "flip", False)
     return Parts(
         # Copied or called when the network is built.
         backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_convnet),
-        metric_loss=given_or(estimator.metric_loss, ContrastiveLoss(margin=estimator.margin)),
+        metric_loss=given_or("metric_loss", ContrastiveLoss(margin=estimator.margin)),
         select=partial(_checked_select, getattr(selector, "select", selector)),
         augment=augment,
         augment_classification=not is_table,

@@ -98,8 +98,9 @@ class Training:
                 values.append(loss.item())
                 if not math.isfinite(values[-1]):
                     raise ValueError(
-                        f"The {name} became {values[-1]} at step {self._step} of {budget.n_steps}. Try a lower "
-                        f"'learning_rate' (it is {budget.learning_rate:g}), or features of a smaller range."
+                        f"The {name} became {values[-1]} at step {self._step} of {budget.n_steps}. Try features of a "
+                        f"smaller range, a lower 'learning_rate' (it is {budget.learning_rate:g}) or 'weight_decay' "
+                        f"(it is {budget.weight_decay:g}), and look at what parts of your own return."
                     )
             total = sum(weight * loss for weight, loss in zip(objective.weights, losses, strict=True))
             if total.requires_grad:  # not where a metric loss looks at a frozen backbone, or has nothing to compare

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision import models
 
 from skdmlpl import _network
 from skdmlpl._network import EmbeddingNetwork, build_committee, build_network, mixed_precision
@@ -197,6 +198,7 @@ def test_lazy_modules_are_built_by_the_dry_forward():
         (lambda shape: None, TypeError, ["Got NoneType from the callable"]),
         (lambda shape: nn.Linear(shape, 1), ValueError, ["(4,), its only argument. <lambda> failed with TypeError: "]),
         (nn.Bilinear, ValueError, ["Bilinear, of which an instance may be meant, failed", "missing"]),
+        (models.resnet18, ValueError, ["resnet18, which skdmlpl.backbones.torchvision_backbone makes one of,"]),
         (nn.Linear(5, 2), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError", "2x4 and 5x2"]),
         (nn.Conv2d(4, 2, 1), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError"]),
         (Returns(lambda x: (x, x)), TypeError, ["(batch, d)", "Got tuple"]),
@@ -210,6 +212,7 @@ def test_lazy_modules_are_built_by_the_dry_forward():
         "factory of None",
         "failing factory",
         "class",
+        "function of torchvision",
         "width",
         "images",
         "tuple",

@@ -10,6 +10,8 @@ from torch import nn
 
 from skdmlpl import DMLPseudoLabelClassifier
 from skdmlpl._validation import check_pseudo_labels, check_unlabeled, decode_labels, encode_labels
+from skdmlpl.augmentations import FeatureCorruption
+from skdmlpl.losses import TripletMarginLoss
 from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector
 
 NAME = "DMLPseudoLabelClassifier"
@@ -280,7 +282,19 @@ BAD_PARTS = {
     "loss float": ({"metric_loss": lambda e, y: 0.5}, TypeError, [LOSS_MUST, "scalar", "Got float"]),
     "loss NaN": (
         {"metric_loss": lambda e, y: e.sum() * np.nan}, ValueError,
-        ["'metric_loss'", "nan at step 1 of 9", "Try a lower 'learning_rate'"],
+        ["'metric_loss'", "nan at step 1 of 9", "a lower 'learning_rate'"],
+    ),
+    "loss class": (
+        {"metric_loss": TripletMarginLoss}, TypeError, ["'metric_loss' parameter", "class TripletMarginLoss", "instance"],
+    ),
+    "loss of three arguments": (
+        {"metric_loss": nn.TripletMarginLoss()}, TypeError, ["'metric_loss' parameter", "must take a tensor", "negative"],
+    ),
+    "augmentation class": (
+        {"augmentation": FeatureCorruption}, TypeError, ["'augmentation' parameter", "FeatureCorruption", "instance"],
+    ),
+    "augmentation of one argument": (
+        {"augmentation": lambda batch: batch}, TypeError, ["'augmentation' parameter", "must take", "Generator"],
     ),
     "selector class": ({"selector": ConfidenceSelector}, TypeError, [SELECTOR_MUST, "ConfidenceSelector", "instance"]),
     "selector None": ({"selector": lambda *a: None}, TypeError, [SELECTOR_MUST, "two arrays", "Got NoneType"]),
@@ -305,7 +319,7 @@ def test_a_loss_that_becomes_nan_stops_the_fit_at_once():
         calls.append(1)
         return embeddings.sum() * (np.nan if len(calls) == 3 else 1.0)
 
-    words = ["'metric_loss'", "nan at step 3 of 9", "Try a lower 'learning_rate'", "0.002"]
+    words = ["'metric_loss'", "nan at step 3 of 9", "a lower 'learning_rate' (it is 0.002) or 'weight_decay' (it is "]
     expect(ValueError, words, classifier(metric_loss=loss).fit, X, Y, U)
     assert len(calls) == 3
 
