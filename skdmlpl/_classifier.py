@@ -29,7 +29,7 @@ from skdmlpl._training import classify_in_batches, embed_in_batches
 from skdmlpl._validation import (
     HasMethods,
     Interval,
-    check_same_kind_of_rows,
+    check_rows_like,
     check_table_or_images,
     check_unlabeled,
     decode_labels,
@@ -289,7 +289,7 @@ class DMLPseudoLabelClassifier(
         return self
 
     def _fit(self, X_given, y, X_unlabeled) -> None:
-        X = check_table_or_images(self, X_given, reset=True)
+        X = check_table_or_images(self, X_given)
         classes, codes = encode_labels(y, len(X))
         X_unlabeled = check_unlabeled(self, X_unlabeled, X)
         labeled = np.flatnonzero(codes >= 0)
@@ -408,8 +408,7 @@ class DMLPseudoLabelClassifier(
     def _network_and_rows(self, X):
         """Return the fitted network and new rows to run it on."""
         check_is_fitted(self, "network_")
-        X = check_table_or_images(self, X, reset=False)
-        check_same_kind_of_rows(self._no_rows, X, "X", "the X given to fit")
+        X = check_rows_like(self, X, self._no_rows)
         network = self.network_
         return network, Rows(X, dtype=network.input_dtype, device=network.device)
 

@@ -27,6 +27,7 @@ __all__ = [
     "check_parameters",
     "check_positive_integer",
     "check_pseudo_labels",
+    "check_rows_like",
     "check_same_columns",
     "check_same_kind_of_rows",
     "check_table_or_images",
@@ -91,12 +92,24 @@ def check_bool(part, name: str) -> None:
         raise ValueError(f"The {name!r} parameter of {type(part).__name__} must be a bool. Got {value!r} instead.")
 
 
-def check_table_or_images(estimator, X, *, reset: bool) -> np.ndarray:
-    """Return ``X`` as a numeric array of 2 or 4 dimensions, in its own dtype, copied only if it is no array."""
-    X = validate_data(
-        estimator, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=True, ensure_min_samples=1
-    )
-    return _check_layout(X, "X")
+def check_table_or_images(estimator, X) -> np.ndarray:
+    """Return ``X`` as a numeric array of 2 or 4 dimensions, in its own dtype, copied only if it is no array.
+
+    The estimator learns the number and the names of the features.
+    """
+    return _check_layout(validate_data(estimator, X, dtype="numeric", allow_nd=True), "X")
+
+
+def check_rows_like(estimator, X, no_rows: np.ndarray) -> np.ndarray:
+    """Return rows for a fitted estimator, which must be of the kind of ``no_rows``, a part of its X without rows."""
+    if no_rows.ndim == _IMAGE_NDIM:
+        # Their first axis counts as features to scikit-learn, whose messages say nothing of images.
+        X = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+    else:
+        X = validate_data(estimator, X, reset=False, dtype="numeric", allow_nd=True)
+    X = _check_layout(X, "X")
+    check_same_kind_of_rows(no_rows, X, "X", "the X given to fit")
+    return X
 
 
 def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
@@ -347,8 +360,9 @@ def final_step(estimator, attributes: Sequence[str], caller: str):
     check_is_fitted(final)
     missing = [name for name in attributes if not hasattr(final, name)]
     if missing:
+        hint = " Give its best_estimator_." if hasattr(final, "best_estimator_") else ""
         raise TypeError(
             f"{caller} needs an estimator with {', '.join(attributes)}, such as DMLPseudoLabelClassifier. "
-            f"Got {type(final).__name__}, which has no {', '.join(missing)}."
+            f"Got {type(final).__name__}, which has no {', '.join(missing)}.{hint}"
         )
     return final

@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -294,10 +295,23 @@ def test_a_fit_is_needed(fitted, function):
         function(clone(fitted), X, U)
 
 
-@pytest.mark.parametrize("rows", [-1, 344, [], [1.0], ["a"], [[1]], [True]], ids=repr)
+@pytest.mark.parametrize("rows", [-1, 344, [1.0], ["a"], [[1]], [True]], ids=repr)
 def test_row_numbers_are_checked(fitted, rows):
     with pytest.raises(ValueError, match=r"'rows' parameter of explain_labels must hold row numbers from 0 to 343"):
         explain_labels(fitted, X, U, rows=rows)
+
+
+@pytest.mark.parametrize("rows", [[], np.flatnonzero(Y == 99)], ids=["list", "array"])
+def test_no_rows_make_an_empty_report(fitted, rows):
+    report = explain_labels(fitted, X, U, rows=rows)
+    assert len(report.to_frame()) == len(report.labels) == 0
+    assert report.votes.shape == (0, len(fitted.classes_))
+
+
+def test_a_search_is_not_the_estimator_it_found(fitted):
+    search = GridSearchCV(fitted, {"margin": [0.1]}, cv=2).fit(X, Y)
+    with pytest.raises(TypeError, match=r"Got GridSearchCV, which has no .*\. Give its best_estimator_\."):
+        explain_labels(search, X)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, None])

@@ -285,10 +285,10 @@ BAD_PARTS = {
         ["'metric_loss'", "nan at step 1 of 9", "a lower 'learning_rate'"],
     ),
     "loss class": (
-        {"metric_loss": TripletMarginLoss}, TypeError, ["'metric_loss' parameter", "class TripletMarginLoss", "instance"],
+        {"metric_loss": TripletMarginLoss}, TypeError, ["'metric_loss' parameter", "TripletMarginLoss", "instance"],
     ),
     "loss of three arguments": (
-        {"metric_loss": nn.TripletMarginLoss()}, TypeError, ["'metric_loss' parameter", "must take a tensor", "negative"],
+        {"metric_loss": nn.TripletMarginLoss()}, TypeError, ["'metric_loss' parameter", "take a tensor", "negative"],
     ),
     "augmentation class": (
         {"augmentation": FeatureCorruption}, TypeError, ["'augmentation' parameter", "FeatureCorruption", "instance"],
@@ -310,6 +310,22 @@ BAD_PARTS = {
 @pytest.mark.parametrize(("params", "error", "words"), BAD_PARTS.values(), ids=BAD_PARTS)
 def test_bad_parts(params, error, words):
     expect(error, words, classifier(**params).fit, X, Y, U)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (np.ones((2, 6, 8, 3)), ["channels seem to come last", "X.transpose(0, 3, 1, 2)"]),
+        (np.ones((3, 6, 8)), ["images (n_samples, channels, height, width)", "(3, 6, 8)"]),
+        (np.ones((2, 144)), ["same shape as the X given to fit, (3, 6, 8)", "(144,)"]),
+        (np.ones((2, 1, 6, 8)), ["same shape as the X given to fit, (3, 6, 8)", "(1, 6, 8)"]),
+        (np.full((2, 3, 6, 8), np.nan), ["X contains NaN"]),
+    ],
+    ids=["channels last", "one image", "flat", "grey", "NaN"],
+)
+def test_other_images_than_fit_was_given(rows, words):
+    model = classifier(n_steps=1, max_rounds=0).fit(np.ones((6, 3, 6, 8)), [0, 1] * 3)
+    expect(ValueError, words, model.predict, rows)
 
 
 def test_a_loss_that_becomes_nan_stops_the_fit_at_once():

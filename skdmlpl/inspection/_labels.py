@@ -1,5 +1,6 @@
 """Why a row has its pseudo-label."""
 
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -236,9 +237,11 @@ def _reliability(estimator: BaseEstimator) -> np.ndarray:
 
 def _check_row_numbers(rows, n_rows: int) -> np.ndarray:
     rows = np.atleast_1d(np.asarray(rows))
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0 or rows.min() < 0 or rows.max() >= n_rows:
+    if len(rows) == 0:  # of any dtype, as is that of an empty list
+        rows = rows.astype(np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows < 0).any() or (rows >= n_rows).any():
         raise ValueError(
             f"The 'rows' parameter of explain_labels must hold row numbers from 0 to {n_rows - 1}, as in "
-            f"transduction_. Got {rows!r} instead."
+            f"transduction_. Got {reprlib.repr(rows.tolist())} instead."
         )
     return rows.astype(np.int64)
