@@ -1,6 +1,7 @@
 """The estimator: parameters, checks and prediction. The method itself is in ``_rounds.py``."""
 
 import copy
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -385,6 +386,35 @@ class DMLPseudoLabelClassifier(
         """
         logits = classify_in_batches(*self._network_and_rows(X))
         return softmax(logits.astype(np.float64, copy=False))
+
+    def score(self, X, y, sample_weight=None):
+        """Return the share of right predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
+            Rows of the kind given to fit.
+
+        y : array-like of shape (n_samples,)
+            Their labels. A row without one cannot be predicted right: a warning says so where -1 marks some.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Accuracy. Where classes are imbalanced, :func:`sklearn.metrics.balanced_accuracy_score` says more.
+        """
+        n_marked = np.count_nonzero(np.asarray(y) == -1)
+        if n_marked and -1 not in self.classes_:
+            warnings.warn(
+                f"y marks {n_marked} of {len(y)} rows as unlabelled, which all count as errors. Score labelled rows; "
+                "in cross-validation, skdmlpl.model_selection.LabeledStratifiedKFold keeps the rest out of the tests.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return super().score(X, y, sample_weight)
 
     def transform(self, X):
         """Embed rows: rows of one class are close to each other, by Euclidean distance or cosine.

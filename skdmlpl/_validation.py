@@ -40,6 +40,11 @@ __all__ = [
 ]
 
 _IMAGE_NDIM = 4
+# How much of X and X_unlabeled is looked at, and what makes a column or channel of the two too different.
+_FEWEST_TO_COMPARE = 10  # rows
+_ENTRIES_TO_COMPARE = 2**18
+_RANGE_SLACK = 1.0  # standard deviations
+_SPREAD_RATIO = 10.0
 
 
 class EncodedLabels(NamedTuple):
@@ -140,6 +145,7 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
             UserWarning,
             stacklevel=2,
         )
+    _warn_of_another_scale(X, X_unlabeled)
     return X_unlabeled
 
 
@@ -207,7 +213,7 @@ def encode_labels(y, n_samples: int) -> EncodedLabels:
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in given})
         raise TypeError(f"The labels in y must be of one kind, all strings or all numbers. Got {kinds}.") from error
-    _refuse_stringified(classes)
+    _beware_of_stringified(classes)
     # Every class twice: with classes of one row it would warn that y may be a regression target.
     try:
         check_classification_targets(np.repeat(classes, 2))
@@ -294,10 +300,11 @@ def _as_label_array(y) -> np.ndarray:
     return array
 
 
-def _refuse_stringified(classes: np.ndarray) -> None:
+def _beware_of_stringified(classes: np.ndarray) -> None:
     """Raise where classes were marks of unlabelled rows before they were made strings, as in an array of strings.
 
     Taken for a class they would be the most frequent one. Both "-1" and "1" alone are two classes, as -1 and 1 are.
+    "None" may well be the name of a class, and is warned of.
     """
     if classes.dtype.kind != "U" or set(classes.tolist()) in ({"-1", "1"}, {"-1.0", "1.0"}):
         return
@@ -307,6 +314,13 @@ def _refuse_stringified(classes: np.ndarray) -> None:
             f"y must not have the string {marks[0]!r} as a label: {marks[0]} becomes it in an array of strings. "
             "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
             f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
+        )
+    if "None" in classes.tolist():
+        warnings.warn(
+            "y has the string 'None' as a label, which is taken for a class. If it marks unlabelled rows, make an "
+            "array of objects, with None on these rows: np.where(y == 'None', None, y).",
+            UserWarning,
+            stacklevel=2,
         )
 
 
@@ -328,6 +342,41 @@ def _narrow(values: np.ndarray) -> np.ndarray:
     if kinds <= set("iuf") or kinds == {"b"} or kinds == {"U"}:
         return np.array(values.tolist())
     return values
+
+
+def _warn_of_another_scale(X: np.ndarray, X_unlabeled: np.ndarray) -> None:
+    """Warn where half of the columns, or channels, can hardly be the same quantities in both."""
+    if min(len(X), len(X_unlabeled)) < _FEWEST_TO_COMPARE:
+        return
+    low, high, center, spread = _ranges(X)
+    *_, other_center, other_spread = _ranges(X_unlabeled)
+    varies = (spread > 0) & (other_spread > 0) & np.isfinite(spread) & np.isfinite(other_spread)
+    # Classes may be distributed otherwise among the unlabelled rows, but their means lie among the labelled rows.
+    slack = _RANGE_SLACK * spread
+    outside = (other_center < low - slack) | (other_center > high + slack)
+    with np.errstate(over="ignore"):
+        ratio = np.divide(other_spread, spread, out=np.ones_like(spread), where=varies)
+    strange = varies & (outside | (ratio > _SPREAD_RATIO) | (ratio < 1 / _SPREAD_RATIO))
+    if varies.any() and strange.sum() >= varies.sum() / 2:
+        column = int(strange.argmax())
+        warnings.warn(
+            f"X_unlabeled seems to be on another scale than X: column {column} has mean {other_center[column]:.3g} and "
+            f"standard deviation {other_spread[column]:.3g} there, and {center[column]:.3g} and {spread[column]:.3g} "
+            f"in X; so it is with {strange.sum()} of {varies.sum()} columns. A pipeline transforms X, and X_unlabeled "
+            "only if its transform_input names it. Mark the unlabelled rows in y instead "
+            "(skdmlpl.model_selection.stack_unlabeled), or transform X_unlabeled as X was.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _ranges(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return minimum, maximum, mean and standard deviation of each column or channel, in some of the rows."""
+    n_rows = int(np.clip(_ENTRIES_TO_COMPARE // np.prod(X.shape[1:]), _FEWEST_TO_COMPARE, len(X)))
+    sample = X[np.linspace(0, len(X) - 1, n_rows, dtype=np.int64)].astype(np.float64)
+    axes = (0, *range(2, X.ndim))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return sample.min(axes), sample.max(axes), sample.mean(axes), sample.std(axes)
 
 
 def _check_layout(X: np.ndarray, name: str) -> np.ndarray:

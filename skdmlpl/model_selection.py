@@ -63,10 +63,18 @@ class _LabeledSplitterMixin:
         Warns
         -----
         UserWarning
-            If a class has a single labelled row, which is never tested, or if `groups` is given.
+            If a class has a single labelled row, which is never tested, if `groups` is given, or if `y` is an array of
+            objects that holds numbers or booleans.
         """
         if groups is not None:
             warnings.warn(f"The groups parameter is ignored by {type(self).__name__}.", UserWarning, stacklevel=2)
+        if getattr(y, "dtype", None) == np.dtype(object) and encode_labels(y, len(y)).classes.dtype.kind in "biuf":
+            warnings.warn(
+                "y is an array of objects that holds numbers, which scikit-learn's scorers refuse. "
+                "skdmlpl.model_selection.stack_unlabeled(X, y) makes one of numbers of it, with -1 on unlabelled rows.",
+                UserWarning,
+                stacklevel=2,
+            )
         return super().split(X, y, groups)
 
 

@@ -165,7 +165,8 @@ def test_forms_of_labels(splitter, classes, mark, container):
 def test_booleans_in_arrays_of_objects(mark):
     y = long_tail([20, 9], 30)
     given = of_objects([bool(c) if c >= 0 else mark for c in y])
-    assert same_splits(splits(LabeledStratifiedKFold(3), given), splits(LabeledStratifiedKFold(3), y))
+    with pytest.warns(UserWarning, match="an array of objects that holds numbers"):
+        assert same_splits(splits(LabeledStratifiedKFold(3), given), splits(LabeledStratifiedKFold(3), y))
 
 
 def test_minus_one_beside_one_alone_is_a_class():
@@ -492,6 +493,16 @@ def test_nothing_to_add(nothing):
     assert np.shares_memory(stacked, X)
     assert y.tolist() == ["a", "b", "b"]
     assert y.dtype.kind == "U"
+
+
+@pytest.mark.parametrize("of", [of_objects, lambda values: pd.Series(of_objects(values))], ids=["array", "Series"])
+def test_numbers_in_arrays_of_objects_are_warned_of(of):
+    folds, X = LabeledStratifiedKFold(2), np.zeros((5, 1))
+    with pytest.warns(UserWarning, match=r"array of objects that holds numbers.*stack_unlabeled\(X, y\)"):
+        list(folds.split(X, of([5, 7, None, 7, 5])))
+    list(folds.split(X, of(["a", "b", None, "b", "a"])))  # warnings are errors
+    list(folds.split(X, pd.Series([5, 7, None, 7, 5], dtype="Int64")))
+    list(folds.split(X, stack_unlabeled(X, of([5, 7, None, 7, 5]))[1]))
 
 
 def test_nothing_to_add_to_a_frame():

@@ -328,6 +328,57 @@ def test_other_images_than_fit_was_given(rows, words):
     expect(ValueError, words, model.predict, rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "unlabeled", "words"),
+    [
+        (X, 100 * U + 1000, ["column 0 has mean 1", "4 of 4 columns", "transform_input", "stack_unlabeled"]),
+        (X, 100 * U, ["standard deviation", "4 of 4"]),
+        (100 * X, U, ["4 of 4"]),
+        (X, U * [1, 1, 100, 100], ["column 2", "2 of 4"]),
+        (IMAGES, 255 * IMAGES[:12], ["1 of 1"]),
+    ],
+    ids=["another place", "wider", "narrower", "half of the columns", "images"],
+)
+def test_rows_on_another_scale_are_warned_of(rows, unlabeled, words):
+    with pytest.warns(UserWarning, match="X_unlabeled seems to be on another scale than X") as record:
+        classifier(n_steps=1).fit(rows, Y, unlabeled)
+    for word in words:
+        assert word in str(record[0].message)
+
+
+@pytest.mark.parametrize(
+    ("rows", "unlabeled"),
+    [
+        (X, U + 2),
+        (X, X[Y == 2]),  # one class alone
+        (X, U * [1, 1, 1, 1000]),
+        (X, 1000 * U[:9]),  # too few to tell
+        (X * [1, 1, 0, 0], np.tile(U * [1, 1, 0, 0] + [0, 0, 7, 7], (2, 1))),  # what does not vary has no scale
+        (np.arange(30)[:, None] % 2 * np.ones(4), np.tile(U > 0, (2, 1))),
+    ],
+    ids=["shifted", "one class", "one column", "few", "constant", "binary"],
+)
+def test_rows_on_the_same_scale_are_not_warned_of(rows, unlabeled, recwarn):
+    check_unlabeled(None, unlabeled, rows)
+    assert not recwarn
+
+
+def test_a_class_named_none_is_warned_of():
+    with pytest.warns(UserWarning, match=r"'None' as a label, which is taken for a class.*np\.where"):
+        encoded = encode_labels(np.array(["a", None, "b"]).astype(str), 3)
+    assert encoded.classes.tolist() == ["None", "a", "b"]
+
+
+def test_scoring_unlabelled_rows_is_warned_of():
+    model = classifier().fit(X, Y)
+    with pytest.warns(UserWarning, match=r"y marks 10 of 30 rows as unlabelled.*LabeledStratifiedKFold"):
+        assert model.score(X, np.where(Y == 0, -1, Y)) <= 2 / 3
+    pairs = np.where(Y == 0, -1, 1)
+    model = classifier().fit(X, pairs)  # here -1 is a class
+    assert model.score(X, pairs) == np.mean(model.predict(X) == pairs)
+    assert model.score(X, pairs, sample_weight=Y == 0) == np.mean(model.predict(X[Y == 0]) == -1)
+
+
 def test_a_loss_that_becomes_nan_stops_the_fit_at_once():
     calls = []
 
