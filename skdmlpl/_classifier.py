@@ -22,7 +22,7 @@ from skdmlpl._network import build_committee
 from skdmlpl._parts import resolve_parts
 from skdmlpl._persistence import pack, unpack
 from skdmlpl._prior import estimate_prior
-from skdmlpl._progress import run_rounds
+from skdmlpl._progress import run_rounds, step_printer
 from skdmlpl._rounds import Plan, pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._runtime import all_or_nothing, draw_seed, isolated_torch, resolve_device
@@ -135,8 +135,8 @@ class DMLPseudoLabelClassifier(
         each fit differs; no global random state is read or advanced.
 
     verbose : int, default=0
-        1 prints one line a round. For progress bars, or a score for each round, give callbacks of
-        :mod:`sklearn.callback` to ``set_callbacks``.
+        1 prints one line a round, and one every half minute within a long one. For progress bars, or a score for each
+        round, give callbacks of :mod:`sklearn.callback` to ``set_callbacks``.
 
     Attributes
     ----------
@@ -332,6 +332,7 @@ class DMLPseudoLabelClassifier(
                 augment_classification=parts.augment_classification,
                 plan=plan,
                 generator=torch.Generator().manual_seed(seed),
+                on_step=step_printer(self),
             )
             self.history_ = run_rounds(
                 rounds,

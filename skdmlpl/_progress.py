@@ -1,13 +1,17 @@
 """Runs the rounds, and tells scikit-learn's callbacks, and whoever watches the terminal, how far they are."""
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
 from skdmlpl.interfaces import RoundRecord
 
-__all__ = ["run_rounds"]
+__all__ = ["run_rounds", "step_printer"]
+
+# Whoever watches is told at least so often, in seconds, that a long round goes on.
+_LONGEST_SILENCE = 30
 
 
 def run_rounds(
@@ -46,6 +50,21 @@ def run_rounds(
         if task.call_on_fit_task_end(estimator=estimator, **training_data, reconstruction_attributes=fitted_attributes):
             break
     return records
+
+
+def step_printer(estimator: BaseEstimator) -> Callable[[int, int], None] | None:
+    """Return what prints, now and then, how far a round is: a function of the steps done, and of how many there are."""
+    if not estimator.verbose:
+        return None
+    last = perf_counter()
+
+    def print_step(step: int, n_steps: int) -> None:
+        nonlocal last
+        if perf_counter() - last >= _LONGEST_SILENCE and step < n_steps:
+            last = perf_counter()
+            print(f"[{type(estimator).__name__}] step {step} of {n_steps} in this round")
+
+    return print_step
 
 
 def _summary(record: RoundRecord) -> str:

@@ -64,6 +64,7 @@ def pseudo_label_rounds(
     augment_classification: bool,
     plan: Plan,
     generator: torch.Generator,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[RoundRecord]:
     """Train ``network`` on labelled and unlabelled rows; yield a record after each round.
 
@@ -142,7 +143,8 @@ def pseudo_label_rounds(
                         generator=generator,
                     )
                 )
-        losses = np.reshape(training.run(objectives, plan.steps(number)), (len(folds), -1)).mean(axis=0).tolist()
+        losses = training.run(objectives, plan.steps(number), on_step)
+        losses = np.reshape(losses, (len(folds), -1)).mean(axis=0).tolist()
         # The networks are alike, and so are their folds: one speaks for all.
         n_passes += plan.steps(number) * batch_size * drawn[given].mean() / drawn.sum()
         yield RoundRecord(

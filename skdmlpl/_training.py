@@ -1,7 +1,7 @@
 """The one training loop, and the one pass that only looks."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -59,8 +59,12 @@ class Training:
         self._optimizer = AdamW(groups, lr=budget.learning_rate, betas=(0.9, 0.98))
         self._average = WeightAverage(network, memory=max(1.0, min(_EMA_STEPS, _EMA_SHARE * budget.n_steps)))
 
-    def run(self, objectives: Sequence[Objective], n_steps: int) -> list[float]:
+    def run(
+        self, objectives: Sequence[Objective], n_steps: int, on_step: Callable[[int, int], None] | None = None
+    ) -> list[float]:
         """Minimise the weighted sum of the objectives for ``n_steps`` of the budget.
+
+        After each step, ``on_step`` is told how many are done, and of how many.
 
         Returns
         -------
@@ -80,6 +84,8 @@ class Training:
             values = self._take_step(objectives)
             if remaining < n_reported:
                 reported = [total + value / n_reported for total, value in zip(reported, values, strict=True)]
+            if on_step is not None:
+                on_step(n_steps - remaining, n_steps)
         self._average.exchange()
         self._optimizer.zero_grad()  # as large as the weights, and of no use after the last step
         self._network.eval()

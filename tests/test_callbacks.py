@@ -13,8 +13,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier
+from skdmlpl import DMLPseudoLabelClassifier, _progress
 from skdmlpl.augmentations import FeatureCorruption
+from skdmlpl.model_selection import LabeledStratifiedKFold
 from skdmlpl.selectors import ConfidenceSelector
 
 N_CLASSES, N_FEATURES = 3, 4
@@ -144,7 +145,7 @@ def test_scores_of_every_round():
 def test_a_progress_bar_inside_a_search(capsys):
     model = make_pipeline(StandardScaler(), classifier())
     grid = {"dmlpseudolabelclassifier__margin": [0.1, 0.2]}
-    search = GridSearchCV(model, grid, cv=2, error_score="raise")
+    search = GridSearchCV(model, grid, cv=LabeledStratifiedKFold(2), error_score="raise")
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y_PARTLY)
     out = capsys.readouterr().out
     assert out.count("DMLPseudoLabel") == 5  # four fits of the search and the final one
@@ -161,6 +162,16 @@ def test_printed_lines(verbose, capsys):
         assert lines[2].startswith("[DMLPseudoLabelClassifier] round 2 of 2: 60 of 60 rows pseudo-labelled, mean weigh")
         assert "nan" not in "".join(lines)  # neither a mean of no weights nor a loss that was left out
         assert all(line.endswith(" s") for line in lines)
+
+
+def test_long_rounds_say_how_far_they_are(capsys, monkeypatch):
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(_progress, "perf_counter", lambda: 7 * next(seconds))  # at each step once
+    classifier(verbose=1, n_steps=12, max_rounds=0).fit(X, Y)
+    steps, round_0 = capsys.readouterr().out.splitlines()[:-1], "[DMLPseudoLabelClassifier] step {} of 12 in this round"
+    assert steps == [round_0.format(5), round_0.format(10)]
+    classifier(n_steps=12).fit(X, Y_PARTLY)
+    assert capsys.readouterr().out == ""
 
 
 def test_printed_lines_count_the_rounds_there_are(capsys):

@@ -396,9 +396,9 @@ def test_rounds_share_one_schedule(monkeypatch):
             trainings.append(budget)
             super().__init__(network, budget)
 
-        def run(self, objectives, n_steps):
+        def run(self, objectives, n_steps, on_step):
             legs.append(n_steps)
-            return super().run(objectives, n_steps)
+            return super().run(objectives, n_steps, on_step)
 
     monkeypatch.setattr("skdmlpl._rounds.Training", Recording)
     list(rounds(network, rows, y))
