@@ -198,7 +198,7 @@ def test_lazy_modules_are_built_by_the_dry_forward():
         (lambda shape: None, TypeError, ["Got NoneType from the callable"]),
         (lambda shape: nn.Linear(shape, 1), ValueError, ["(4,), its only argument. <lambda> failed with TypeError: "]),
         (nn.Bilinear, ValueError, ["Bilinear, of which an instance may be meant, failed", "missing"]),
-        (models.resnet18, ValueError, ["skdmlpl.backbones.torchvision_backbone makes", "too many positional arguments"]),
+        (models.resnet18, ValueError, ["skdmlpl.backbones.torchvision_backbone", "too many positional arguments"]),
         (nn.Linear(5, 2), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError", "2x4 and 5x2"]),
         (nn.Conv2d(4, 2, 1), ValueError, ["(4,)", "batch of shape (2, 4)", "RuntimeError"]),
         (Returns(lambda x: (x, x)), TypeError, ["(batch, d)", "Got tuple"]),
