@@ -17,6 +17,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skdmlpl._labels import decode_labels, encode_labels
 from skdmlpl._mlp import MANY_COLUMNS
 from skdmlpl._network import build_committee
 from skdmlpl._parts import resolve_parts
@@ -33,8 +34,6 @@ from skdmlpl._validation import (
     check_rows_like,
     check_table_or_images,
     check_unlabeled,
-    decode_labels,
-    encode_labels,
     take_rows,
 )
 from skdmlpl.interfaces import StopReason

@@ -13,13 +13,8 @@ from scipy.optimize import brentq
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, ShuffleSplit
 from sklearn.utils import check_array, check_random_state
 
-from skdmlpl._validation import (
-    check_same_columns,
-    check_same_kind_of_rows,
-    decode_labels,
-    encode_labels,
-    has_no_rows,
-)
+from skdmlpl._labels import decode_labels, encode_labels
+from skdmlpl._validation import check_same_columns, check_same_kind_of_rows, has_no_rows
 
 __all__ = ["LabeledStratifiedKFold", "LabeledStratifiedShuffleSplit", "split_unlabeled", "stack_unlabeled"]
 

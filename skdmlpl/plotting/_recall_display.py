@@ -8,7 +8,7 @@ from sklearn.metrics import recall_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import unique_labels
 
-from skdmlpl._validation import encode_labels
+from skdmlpl._labels import encode_labels
 from skdmlpl.plotting._classes import COLORS, MARKERS, class_codes, class_names, frequent_first
 from skdmlpl.plotting._figures import (
     add_grid,
