@@ -24,6 +24,7 @@ from torch import nn
 from skdmlpl import DMLPseudoLabelClassifier, _classifier
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
+from skdmlpl.model_selection import LabeledStratifiedKFold
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
 N_CLASSES, N_FEATURES = 3, 4
@@ -872,7 +873,8 @@ GRID = {"n_neighbors": [2, 5], "margin": [0.1, 0.4]}
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_grid_search_with_unlabelled_rows_in_X(n_jobs):
-    search = GridSearchCV(classifier(n_steps=2, max_rounds=1), GRID, cv=2, n_jobs=n_jobs, error_score="raise")
+    folds = LabeledStratifiedKFold(2)
+    search = GridSearchCV(classifier(n_steps=2, max_rounds=1), GRID, cv=folds, n_jobs=n_jobs, error_score="raise")
     search.fit(np.concatenate([X, U]), np.concatenate([Y, np.full(40, -1)]))
     assert set(search.best_params_) == set(GRID)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -880,9 +882,8 @@ def test_grid_search_with_unlabelled_rows_in_X(n_jobs):
 
 
 def test_grid_search_over_a_parameter_of_a_part():
-    search = GridSearchCV(
-        classifier(n_steps=2, selector=NearestNeighborSelector()), {"selector__n_clusters": [1, 5]}, cv=2
-    )
+    model, grid = classifier(n_steps=2, selector=NearestNeighborSelector()), {"selector__n_clusters": [1, 5]}
+    search = GridSearchCV(model, grid, cv=LabeledStratifiedKFold(2))
     assert search.fit(X, Y_PARTLY).best_estimator_.selector.n_clusters in (1, 5)
 
 
