@@ -56,12 +56,15 @@ def step_printer(estimator: BaseEstimator) -> Callable[[int, int], None] | None:
     """Return what prints, now and then, how far a round is: a function of the steps done, and of how many there are."""
     if not estimator.verbose:
         return None
-    last = perf_counter()
+    last = 0.0
 
     def print_step(step: int, n_steps: int) -> None:
         nonlocal last
-        if perf_counter() - last >= _LONGEST_SILENCE and step < n_steps:
-            last = perf_counter()
+        now = perf_counter()
+        if step == 1:
+            last = now
+        elif now - last >= _LONGEST_SILENCE and step < n_steps:
+            last = now
             print(f"[{type(estimator).__name__}] step {step} of {n_steps} in this round")
 
     return print_step

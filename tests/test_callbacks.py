@@ -169,7 +169,7 @@ def test_long_rounds_say_how_far_they_are(capsys, monkeypatch):
     monkeypatch.setattr(_progress, "perf_counter", lambda: 7 * next(seconds))  # at each step once
     classifier(verbose=1, n_steps=12, max_rounds=0).fit(X, Y)
     steps, round_0 = capsys.readouterr().out.splitlines()[:-1], "[DMLPseudoLabelClassifier] step {} of 12 in this round"
-    assert steps == [round_0.format(5), round_0.format(10)]
+    assert steps == [round_0.format(6), round_0.format(11)]
     classifier(n_steps=12).fit(X, Y_PARTLY)
     assert capsys.readouterr().out == ""
 
