@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import nn
 
 from skdmlpl._labels import decode_labels, encode_labels
 from skdmlpl._mlp import MANY_COLUMNS
-from skdmlpl._network import build_committee
+from skdmlpl._network import Committee, build_committee
 from skdmlpl._parts import resolve_parts
 from skdmlpl._persistence import pack, unpack
 from skdmlpl._prior import estimate_prior
@@ -98,8 +99,10 @@ class DMLPseudoLabelClassifier(
         Networks that are trained side by side and judge each other's rows: each labels a part of the unlabelled rows,
         and is not trained on these labels until the last round. One network alone labels all rows, and believes in its
         own mistakes. Prediction takes the mean of all. Time and memory of the networks grow in proportion. None takes 2
-        for tables with 1,000 unlabelled rows or more, and 1 for others, for images, for a `backbone` of your own and
-        where `max_rounds` is 0.
+        for tables with 1,000 unlabelled rows or more, 1 for tables with fewer, and in both cases adds one that learns
+        from the given labels alone, as with ``max_rounds=0``: where pseudo-labels mislead the others, it keeps the mean
+        from following. None takes 1, and adds none, for images, for a `backbone` of your own and where `max_rounds` is
+        0 or every row has a label.
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
@@ -304,23 +307,16 @@ class DMLPseudoLabelClassifier(
         context = self._init_callback_context(max_subtasks=1 + n_rounds)
         context.call_on_fit_task_begin(estimator=self, **data)
 
-        def predictor(network):
-            """Return the attributes that prediction needs."""
-            # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
-            # float32 they differ in the last digit, as matrix products round differently by position.
-            if network.input_dtype != torch.float32:
-                network = network.to(network.input_dtype)
-            # No rows at all, but of the kind that fit was given: their shape and dtype.
-            return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
+        rows = Rows(X, X_unlabeled, device=device)
+        n_networks, with_supervised = self._committee(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
 
-        with isolated_torch(seed, device):
-            rows = Rows(X, X_unlabeled, device=device)
+        def start(n_networks, plan, on_step=None):
+            """Return new networks, and the rounds that will train them."""
             example = rows[np.arange(min(2, len(rows)))]
-            n_networks = self._committee_size(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
             network = build_committee(parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror)
             rows.dtype = network.input_dtype
             network.adapt(rows)
-            rounds = pseudo_label_rounds(
+            return network, pseudo_label_rounds(
                 network,
                 rows,
                 codes,
@@ -331,8 +327,29 @@ class DMLPseudoLabelClassifier(
                 augment_classification=parts.augment_classification,
                 plan=plan,
                 generator=torch.Generator().manual_seed(seed),
-                on_step=step_printer(self),
+                on_step=on_step,
             )
+
+        supervised = []
+        if with_supervised:  # with the same seed: the network that a fit with max_rounds=0 would end with
+            with isolated_torch(seed, device):
+                network, rounds = start(1, replace(plan, n_rounds=0))
+                next(rounds)
+                supervised.append(network)
+
+        def predictor(network):
+            """Return the attributes that prediction needs."""
+            if supervised:
+                network = Committee([*network.members, *supervised])
+            # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
+            # float32 they differ in the last digit, as matrix products round differently by position.
+            if network.input_dtype != torch.float32:
+                network = network.to(network.input_dtype)
+            # No rows at all, but of the kind that fit was given: their shape and dtype.
+            return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
+
+        with isolated_torch(seed, device):
+            network, rounds = start(n_networks, plan, step_printer(self))
             self.history_ = run_rounds(
                 rounds,
                 n_rounds,
@@ -342,7 +359,7 @@ class DMLPseudoLabelClassifier(
                 fitted_attributes=lambda: predictor(copy.deepcopy(network)),
             )
             vars(self).update(predictor(network))
-            logits = classify_in_batches(network, rows)
+            logits = classify_in_batches(self.network_, rows)
         if not np.isfinite(logits).all():
             raise ValueError(
                 "The trained network's output is not finite on rows it was trained on. Try features of a smaller "
@@ -442,12 +459,13 @@ class DMLPseudoLabelClassifier(
         network = self.network_
         return network, Rows(X, dtype=network.input_dtype, device=network.device)
 
-    def _committee_size(self, *, n_unlabeled: int, row_shape: tuple[int, ...]) -> int:
-        """Return how many networks judge each other's rows."""
+    def _committee(self, *, n_unlabeled: int, row_shape: tuple[int, ...]) -> tuple[int, bool]:
+        """Return how many networks judge each other's rows, and whether one learns from the given labels alone."""
         if self.n_networks is not None:
-            return self.n_networks
-        is_table, has_rounds = len(row_shape) == 1, self.max_rounds > 0
-        return 2 if self.backbone is None and is_table and has_rounds and n_unlabeled >= _MANY_UNLABELED else 1
+            return self.n_networks, False
+        if self.backbone is not None or len(row_shape) > 1 or self.max_rounds == 0 or n_unlabeled == 0:
+            return 1, False
+        return (2 if n_unlabeled >= _MANY_UNLABELED else 1), True
 
     def _plan(self, *, n_rounds: int, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""

@@ -662,26 +662,40 @@ def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weigh
 @pytest.mark.parametrize(
     ("params", "row_shape", "n_unlabeled", "expected"),
     [
-        ({}, (50,), 1000, 2),
-        ({}, (50,), 999, 1),
-        ({}, (2,), 1000, 2),
-        ({}, (3, 50, 50), 1000, 1),
-        ({"max_rounds": 0}, (50,), 1000, 1),
-        ({"backbone": nn.Linear(50, 6)}, (50,), 1000, 1),
-        ({"n_networks": 3, "backbone": nn.Linear(50, 6), "max_rounds": 0}, (50,), 0, 3),
+        ({}, (50,), 1000, (2, True)),
+        ({}, (50,), 999, (1, True)),
+        ({}, (2,), 1000, (2, True)),
+        ({}, (2,), 0, (1, False)),
+        ({}, (3, 50, 50), 1000, (1, False)),
+        ({"max_rounds": 0}, (50,), 1000, (1, False)),
+        ({"backbone": nn.Linear(50, 6)}, (50,), 1000, (1, False)),
+        ({"n_networks": 1}, (50,), 1000, (1, False)),
+        ({"n_networks": 3, "backbone": nn.Linear(50, 6), "max_rounds": 0}, (50,), 0, (3, False)),
     ],
     ids=str,
 )
-def test_number_of_networks_follows_from_shapes(params, row_shape, n_unlabeled, expected):
+def test_networks_follow_from_shapes(params, row_shape, n_unlabeled, expected):
     model = DMLPseudoLabelClassifier(**params)
-    assert model._committee_size(n_unlabeled=n_unlabeled, row_shape=row_shape) == expected
+    assert model._committee(n_unlabeled=n_unlabeled, row_shape=row_shape) == expected
 
 
-@pytest.mark.parametrize(("many", "expected"), [(60, 2), (61, 1)])
-def test_rows_without_a_label_count_wherever_they_are(many, expected, monkeypatch):
+@pytest.mark.parametrize(("many", "n_networks"), [(60, 2), (61, 1)])
+def test_one_more_network_learns_from_the_given_labels_alone(many, n_networks, monkeypatch):
+    # 20 rows without a label in X and 40 apart: they count wherever they are
     monkeypatch.setattr(_classifier, "_MANY_UNLABELED", many)
-    model = DMLPseudoLabelClassifier(n_steps=2, max_rounds=1).fit(X, Y_PARTLY, U)  # 20 in X and 40
-    assert len(model.network_.members) == expected
+    everything = (X, Y_PARTLY, U)
+    with_supervised = classifier(n_steps=20).fit(*everything)
+    parts = [classifier(n_steps=20, **params).fit(*everything) for params in ({"n_networks": n_networks}, {"max_rounds": 0})]
+    members = [member for part in parts for member in part.network_.members]
+    assert len(with_supervised.network_.members) == len(members) == n_networks + 1
+    rows = torch.from_numpy(U)
+    for own, same in zip(with_supervised.network_.members, members, strict=True):
+        for seen, expected in zip(own(rows), same(rows), strict=True):
+            torch.testing.assert_close(seen, expected, rtol=0, atol=0)
+    mean = torch.stack([member(rows)[1] for member in members]).mean(dim=0)
+    np.testing.assert_allclose(with_supervised.predict_proba(U), mean.softmax(dim=1).detach())
+    # Pseudo-labels are the others' alone.
+    np.testing.assert_array_equal(with_supervised.transduction_, parts[0].transduction_)
 
 
 def test_two_networks():
