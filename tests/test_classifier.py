@@ -851,7 +851,7 @@ def test_feature_names_out_and_pandas_output(fitted):
     assert names.shape == (fitted.transform(X).shape[1],)
     assert names[0] == "dmlpseudolabelclassifier0"
     frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(60) + 100)
-    embedded = classifier().set_output(transform="pandas").fit(frame, Y).transform(frame)
+    embedded = classifier().set_output(transform="pandas").fit(frame, Y_PARTLY).transform(frame)
     assert isinstance(embedded, pd.DataFrame)
     assert embedded.index.equals(frame.index)
     assert embedded.columns.tolist() == names.tolist()
