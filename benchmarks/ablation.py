@@ -22,7 +22,7 @@ from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 class Variant(NamedTuple):
     """Parameters of the estimator, and replacements of what has no parameter: (module, name, replacement).
 
-    One network where nothing else is said, as two take twice the time.
+    One network where nothing else is said, as the default's two or three take longer.
     """
 
     params: dict[str, Any] = {}
@@ -67,6 +67,7 @@ VARIANTS = {
     ),
     "one round": Variant({"max_rounds": 1}),
     "nothing, but two networks": Variant({"n_networks": 2}),
+    "nothing, but the networks of the default": Variant({"n_networks": None}),
     "no unlabelled rows, but two networks": Variant({"max_rounds": 0, "n_networks": 2}),
 }
 _WeightAverage = _training.WeightAverage

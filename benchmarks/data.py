@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.datasets import load_digits
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    load_iris,
+    load_wine,
+    make_circles,
+    make_classification,
+    make_moons,
+)
 from threadpoolctl import threadpool_limits
 
 from benchmarks.scores import balanced_accuracy, class_recalls
@@ -69,9 +77,14 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _digits(_seed: int) -> Pool:
-    X, y = load_digits(return_X_y=True)
-    return Pool(X.astype(np.float32), y)
+def _bundled(loader: Callable) -> Callable[[int], Pool]:
+    """Make the pool of a data set that comes with scikit-learn."""
+    return lambda _seed: Pool(*loader(return_X_y=True))
+
+
+def _generated(generator: Callable, n: int, **params) -> Callable[[int], Pool]:
+    """Make the pool of ``n`` rows from one of scikit-learn's generators, drawn anew for each seed."""
+    return lambda seed: Pool(*generator(n, random_state=100 + seed, **params))
 
 
 @cache
@@ -178,12 +191,27 @@ def _mixtures(seed: int) -> Pool:
 
 
 PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
-    "digits": (_digits, Protocol(60, 110, 20, 40)),
+    "digits": (_bundled(load_digits), Protocol(60, 110, 20, 40)),
     "letter": (_letter, Protocol(100, 400, 50, 200)),
     "cifar10-features": (_cifar10_features, Protocol(1500, 3000, 100, 0)),
     "gaussians": (_gaussians, Protocol(200, 1000, 50, 300)),
     "manifolds": (_manifolds, Protocol(100, 1000, 50, 300)),
     "mixtures": (_mixtures, Protocol(150, 1000, 50, 300)),
+    "wine": (_bundled(load_wine), Protocol(20, 25, 4, 14)),
+    "iris": (_bundled(load_iris), Protocol(15, 20, 4, 12)),
+    "breast-cancer": (_bundled(load_breast_cancer), Protocol(40, 100, 10, 50)),
+    "moons": (_generated(make_moons, 3000, noise=0.25), Protocol(50, 500, 10, 200)),
+    "circles": (_generated(make_circles, 3000, noise=0.15, factor=0.5), Protocol(50, 500, 10, 200)),
+    "hypercube-2": (
+        _generated(make_classification, 4000, n_features=20, n_informative=5, class_sep=0.8),
+        Protocol(60, 400, 10, 200),
+    ),
+    "hypercube-5": (
+        _generated(
+            make_classification, 6000, n_features=20, n_informative=8, n_redundant=4, n_classes=5, class_sep=1.2
+        ),
+        Protocol(60, 400, 20, 200),
+    ),
 }
 
 

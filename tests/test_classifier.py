@@ -685,7 +685,9 @@ def test_one_more_network_learns_from_the_given_labels_alone(many, n_networks, m
     monkeypatch.setattr(_classifier, "_MANY_UNLABELED", many)
     everything = (X, Y_PARTLY, U)
     with_supervised = classifier(n_steps=20).fit(*everything)
-    parts = [classifier(n_steps=20, **params).fit(*everything) for params in ({"n_networks": n_networks}, {"max_rounds": 0})]
+    parts = [
+        classifier(n_steps=20, **params).fit(*everything) for params in ({"n_networks": n_networks}, {"max_rounds": 0})
+    ]
     members = [member for part in parts for member in part.network_.members]
     assert len(with_supervised.network_.members) == len(members) == n_networks + 1
     rows = torch.from_numpy(U)
