@@ -67,7 +67,6 @@ VARIANTS = {
     ),
     "one round": Variant({"max_rounds": 1}),
     "nothing, but two networks": Variant({"n_networks": 2}),
-    "nothing, but the networks of the default": Variant({"n_networks": None}),
     "no unlabelled rows, but two networks": Variant({"max_rounds": 0, "n_networks": 2}),
 }
 _WeightAverage = _training.WeightAverage

@@ -99,10 +99,10 @@ class DMLPseudoLabelClassifier(
         Networks that are trained side by side and judge each other's rows: each labels a part of the unlabelled rows,
         and is not trained on these labels until the last round. One network alone labels all rows, and believes in its
         own mistakes. Prediction takes the mean of all. Time and memory of the networks grow in proportion. None takes 2
-        for tables with 1,000 unlabelled rows or more, 1 for tables with fewer, and in both cases adds one that learns
-        from the given labels alone, as with ``max_rounds=0``: where pseudo-labels mislead the others, it keeps the mean
-        from following. None takes 1, and adds none, for images, for a `backbone` of your own and where `max_rounds` is
-        0 or every row has a label.
+        for tables with 1,000 unlabelled rows or more, and 1 for tables with fewer, for images, for a `backbone` of your
+        own and where `max_rounds` is 0 or every row has a label. To tables of fewer than 50 columns, None then adds a
+        network that learns from the given labels alone, as with ``max_rounds=0``: where pseudo-labels mislead the
+        others, it keeps the mean from following.
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
@@ -465,7 +465,8 @@ class DMLPseudoLabelClassifier(
             return self.n_networks, False
         if self.backbone is not None or len(row_shape) > 1 or self.max_rounds == 0 or n_unlabeled == 0:
             return 1, False
-        return (2 if n_unlabeled >= _MANY_UNLABELED else 1), True
+        # Rows of many columns are embeddings as a rule: their classes overlap less, and no pseudo-labels did them harm.
+        return (2 if n_unlabeled >= _MANY_UNLABELED else 1), row_shape[0] < MANY_COLUMNS
 
     def _plan(self, *, n_rounds: int, n_labeled: int, row_shape: tuple[int, ...]) -> Plan:
         """Fill in the numbers that were left to us, by the shape and the number of the rows."""
