@@ -101,8 +101,8 @@ class DMLPseudoLabelClassifier(
         own mistakes. Prediction takes the mean of all. Time and memory of the networks grow in proportion. None takes 2
         for tables with 1,000 unlabelled rows or more, and 1 for tables with fewer, for images, for a `backbone` of your
         own and where `max_rounds` is 0 or every row has a label. To tables of fewer than 50 columns, None then adds a
-        network that learns from the given labels alone, as with ``max_rounds=0``: where pseudo-labels mislead the
-        others, it keeps the mean from following.
+        network that learns from the labelled rows alone, as a fit without the others would: where pseudo-labels mislead
+        the rest, it keeps the mean from following.
 
     n_steps : int or None, default=None
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
@@ -310,12 +310,12 @@ class DMLPseudoLabelClassifier(
         rows = Rows(X, X_unlabeled, device=device)
         n_networks, with_supervised = self._committee(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
 
-        def start(n_networks, plan, on_step=None):
+        def start(n_networks, plan, adapt_to=None, on_step=None):
             """Return new networks, and the rounds that will train them."""
             example = rows[np.arange(min(2, len(rows)))]
             network = build_committee(parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror)
             rows.dtype = network.input_dtype
-            network.adapt(rows)
+            network.adapt(rows, adapt_to)
             return network, pseudo_label_rounds(
                 network,
                 rows,
@@ -331,9 +331,9 @@ class DMLPseudoLabelClassifier(
             )
 
         supervised = []
-        if with_supervised:  # with the same seed: the network that a fit with max_rounds=0 would end with
+        if with_supervised:  # with the same seed: the network that a fit to the labelled rows alone would end with
             with isolated_torch(seed, device):
-                network, rounds = start(1, replace(plan, n_rounds=0))
+                network, rounds = start(1, replace(plan, n_rounds=0), adapt_to=labeled)
                 next(rounds)
                 supervised.append(network)
 
@@ -349,7 +349,7 @@ class DMLPseudoLabelClassifier(
             return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
 
         with isolated_torch(seed, device):
-            network, rounds = start(n_networks, plan, step_printer(self))
+            network, rounds = start(n_networks, plan, on_step=step_printer(self))
             self.history_ = run_rounds(
                 rounds,
                 n_rounds,

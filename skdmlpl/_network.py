@@ -63,11 +63,16 @@ class EmbeddingNetwork(nn.Module):
         return (self,)
 
     @torch.no_grad()
-    def adapt(self, rows: Rows) -> None:
-        """Show all rows once to a backbone that learns statistics of its input, and learn those of its output."""
+    def adapt(self, rows: Rows, index: np.ndarray | None = None) -> None:
+        """Show rows once to a backbone that learns statistics of its input, and learn those of its output.
+
+        All rows, or those of ``index`` (n,).
+        """
         if hasattr(self.backbone, "adapt"):
-            self.backbone.adapt(rows.batches())
-        sample = rows[np.linspace(0, len(rows) - 1, min(_N_SAMPLE, len(rows)), dtype=np.int64)]
+            self.backbone.adapt(rows.batches(index=index))
+        n_rows = len(rows) if index is None else len(index)
+        picked = np.linspace(0, n_rows - 1, min(_N_SAMPLE, n_rows), dtype=np.int64)
+        sample = rows[picked if index is None else index[picked]]
         # As training will see them: new batch norms have no statistics of their own yet, and what they let through may
         # be a thousandth of what they make of a batch. On a copy, as looking would change them.
         backbone = copy.deepcopy(self.backbone).eval()
@@ -117,10 +122,10 @@ class Committee(nn.Module):
         """Where the weights are, and the rows are wanted."""
         return self.members[0].device
 
-    def adapt(self, rows: Rows) -> None:
+    def adapt(self, rows: Rows, index: np.ndarray | None = None) -> None:
         """Have each member learn the statistics of its input and of its output."""
         for member in self.members:
-            member.adapt(rows)
+            member.adapt(rows, index)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""

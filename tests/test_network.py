@@ -268,3 +268,13 @@ def test_adapted_features_have_mean_zero_and_mean_length_one(scale):
     features = (network.backbone(rows[np.arange(100)]) - network.center) * network.scale
     torch.testing.assert_close(features.mean(dim=0), torch.zeros(4), rtol=0, atol=1e-4)
     torch.testing.assert_close(features.norm(dim=1).mean(), torch.tensor(1.0))
+
+
+def test_a_network_can_adapt_to_some_of_the_rows():
+    rows = np.random.default_rng(0).normal(size=(300, 4))
+    chosen = np.arange(5, 290, 3)
+    alone, among = (build_committee(nn.Identity(), EXAMPLE.double(), n_classes=3, n_networks=1) for _ in range(2))
+    alone.adapt(Rows(rows[chosen], dtype=torch.float64))
+    among.adapt(Rows(rows, dtype=torch.float64), chosen)
+    for buffer, expected in ((among.center, alone.center), (among.scale, alone.scale)):
+        torch.testing.assert_close(buffer, expected, rtol=0, atol=0)
