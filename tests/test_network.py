@@ -11,6 +11,7 @@ from torch import nn
 from torchvision import models
 
 from skdmlpl import _network
+from skdmlpl._mlp import mlp
 from skdmlpl._network import EmbeddingNetwork, build_committee, build_network, mixed_precision
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
@@ -270,11 +271,13 @@ def test_adapted_features_have_mean_zero_and_mean_length_one(scale):
     torch.testing.assert_close(features.norm(dim=1).mean(), torch.tensor(1.0))
 
 
-def test_a_network_can_adapt_to_some_of_the_rows():
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_networks_can_adapt_to_some_of_the_rows(n_networks):
     rows = np.random.default_rng(0).normal(size=(300, 4))
     chosen = np.arange(5, 290, 3)
-    alone, among = (build_committee(nn.Identity(), EXAMPLE.double(), n_classes=3, n_networks=1) for _ in range(2))
-    alone.adapt(Rows(rows[chosen], dtype=torch.float64))
-    among.adapt(Rows(rows, dtype=torch.float64), chosen)
-    for buffer, expected in ((among.center, alone.center), (among.scale, alone.scale)):
-        torch.testing.assert_close(buffer, expected, rtol=0, atol=0)
+    alone, among = (build_committee(mlp, EXAMPLE, n_classes=3, n_networks=n_networks) for _ in range(2))
+    among.load_state_dict(alone.state_dict())
+    alone.adapt(Rows(rows[chosen], dtype=alone.input_dtype))
+    among.adapt(Rows(rows, dtype=among.input_dtype), chosen)
+    for values, expected in zip(among.buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(values, expected, rtol=0, atol=0)
