@@ -85,7 +85,7 @@ def _family(name: str, scaler: Callable[[], BaseEstimator], classifier: Callable
     }
 
 
-def _ours(**params) -> Callable[[int], ClassifierMixin]:
+def ours(**params) -> Callable[[int], ClassifierMixin]:
     def make(seed):
         from skdmlpl import DMLPseudoLabelClassifier
 
@@ -117,7 +117,7 @@ METHODS: dict[str, Method] = {
     "label-spreading-rbf": Method(
         lambda seed: Peer(_unit_rows(), LabelSpreading(kernel="rbf", gamma=30)), "semi-supervised", "graph"
     ),
-    "ours": Method(_ours(), "semi-supervised", "ours"),
-    "ours-supervised": Method(_ours(max_rounds=0), "supervised", "ours"),
-    "ours-oracle": Method(_ours(max_rounds=0), "oracle", "ours"),
+    "ours": Method(ours(), "semi-supervised", "ours"),
+    "ours-supervised": Method(ours(max_rounds=0), "supervised", "ours"),
+    "ours-oracle": Method(ours(max_rounds=0), "oracle", "ours"),
 }

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from functools import partial
 
 import numpy as np
 import torch
@@ -10,16 +9,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.data import DISTRIBUTIONS, load
 from benchmarks.features import RESULTS, environment, mean_std, run, write
-from benchmarks.peers import METHODS
+from benchmarks.peers import METHODS, ours
 from skdmlpl import DMLPseudoLabelClassifier
 
 PROBLEMS = ("wine", "iris", "breast-cancer", "moons", "circles", "hypercube-2", "hypercube-5")
 BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained networks alone"
-
-
-def self_trained(network_count: int, seed: int) -> DMLPseudoLabelClassifier:
-    """Return our model without its network of given labels."""
-    return DMLPseudoLabelClassifier(n_networks=network_count, random_state=seed)
 
 
 def scores(problem_name: str, distribution: str, seed: int) -> list[dict]:
@@ -31,7 +25,7 @@ def scores(problem_name: str, distribution: str, seed: int) -> list[dict]:
     methods = {
         BASELINE: METHODS[BASELINE],
         OURS: METHODS[OURS],
-        SELF_TRAINED: METHODS[OURS]._replace(make=partial(self_trained, n_networks)),
+        SELF_TRAINED: METHODS[OURS]._replace(make=ours(n_networks=n_networks)),
     }
     key = {"dataset": problem_name, "distribution": distribution, "seed": seed}
     keep = ("bacc", "gm", "seconds")

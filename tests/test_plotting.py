@@ -328,10 +328,11 @@ class Keep(BaseEstimator):
 def test_any_reducer_will_do(fitted, rows):
     X, _, X_unlabeled, X_test, _ = rows
     embeddings = fitted.transform(np.concatenate([X, X_unlabeled, X_test]))
+    embeddings[:74] = embeddings[:74].astype(np.float32)  # as the rows given to fit are embedded
 
     reducer = FirstTwo()
     display = EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, X_test=X_test, reducer=reducer)
-    assert_allclose(display.coordinates, embeddings[:, :2] / 74, rtol=1e-6)  # not fitted to test rows
+    assert_allclose(display.coordinates, embeddings[:, :2] / 74)  # not fitted to test rows
     assert not hasattr(reducer, "n_rows")
     assert display.ax_.get_ylabel() == "FirstTwo 2"
 
