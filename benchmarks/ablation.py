@@ -2,8 +2,8 @@
 
 import argparse
 import json
+from collections import defaultdict
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -86,37 +86,35 @@ def run(variant: Variant, dataset: str, distribution: str, seed: int) -> dict[st
 
 def table(record: dict) -> str:
     """Markdown table: bACC of the whole method, and differences from it, seed by seed, of each variant."""
-    columns = sorted({(r["dataset"], r["distribution"]) for r in record["runs"]})
-    score = {(r["variant"], r["dataset"], r["distribution"], r["seed"]): r["bacc"] for r in record["runs"]}
+    scores = defaultdict(dict)  # of each variant in each column, by seed
+    for r in record["runs"]:
+        scores[r["variant"], r["dataset"], r["distribution"]][r["seed"]] = r["bacc"]
+    columns = sorted({tuple(where) for _, *where in scores})
+
+    def title(dataset: str, distribution: str) -> str:
+        return f"{dataset}, {distribution} ({len(scores['the method', dataset, distribution])})"
 
     def cell(name: str, dataset: str, distribution: str) -> str:
-        seeds = [seed for key, *where, seed in score if key == name and where == [dataset, distribution]]
-        whole = partial(_lookup, score, "the method", dataset, distribution)
-        own = partial(_lookup, score, name, dataset, distribution)
+        own, whole = scores[name, dataset, distribution], scores["the method", dataset, distribution]
         if name == "the method":
-            return mean_std(map(own, seeds), 100)
-        return mean_std((own(seed) - whole(seed) for seed in seeds), 100)
+            return mean_std(own.values(), 100)
+        return mean_std((score - whole[seed] for seed, score in own.items()), 100)
 
+    measured = {name for name, *_ in scores}
     lines = [
         "**One part off at a time**\n",
         "Balanced accuracy of the method with one network; below it, the difference that leaving out one part makes, "
-        "seed by seed.\n",
-        "| left out | " + " | ".join(f"{dataset}, {distribution}" for dataset, distribution in columns) + " |",
+        "seed by seed. In brackets, the number of seeds.\n",
+        "| left out | " + " | ".join(title(*column) for column in columns) + " |",
         "|---|" + "---|" * len(columns),
     ]
-    measured = {r["variant"] for r in record["runs"]}
     lines += [
         f"| {name} | " + " | ".join(cell(name, *column) for column in columns) + " |"
         for name in VARIANTS
         if name in measured
     ]
-    seeds = sorted({r["seed"] for r in record["runs"]})
     commits = sorted({r["environment"]["commit"] for r in record["runs"]})
-    return "\n".join([*lines, f"\n{len(seeds)} seeds. Commits: {', '.join(commits)}"])
-
-
-def _lookup(score: dict, *key: Any) -> float:
-    return score[key]
+    return "\n".join([*lines, f"\nCommits: {', '.join(commits)}"])
 
 
 def main() -> None:

@@ -41,3 +41,23 @@ def fits():
 @pytest.mark.parametrize("name", [name for name in ablation.VARIANTS if name != "the method"])
 def test_every_variant_changes_the_fit(name, fits):
     assert not np.array_equal(fits[name], fits["the method"])
+
+
+def test_the_table_pairs_seeds_and_says_how_many_there_are():
+    def result(variant, dataset, seed, bacc):
+        return {
+            "variant": variant, "dataset": dataset, "distribution": "reversed", "seed": seed, "bacc": bacc,
+            "environment": {"commit": "abc"},
+        }  # fmt: skip
+
+    runs = [
+        result("the method", "digits", 0, 0.80),
+        result("the method", "digits", 1, 0.90),
+        result("no mixup", "digits", 1, 0.85),
+        result("no mixup", "digits", 0, 0.81),
+        result("the method", "letter", 0, 0.70),
+    ]
+    lines = ablation.table({"runs": runs}).splitlines()
+    assert "| left out | digits, reversed (2) | letter, reversed (1) |" in lines
+    assert "| the method | 85.0 ± 5.0 | 70.0 |" in lines
+    assert "| no mixup | -2.0 ± 3.0 | - |" in lines
