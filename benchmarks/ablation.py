@@ -131,7 +131,9 @@ def table(record: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split(":")[0])
-    parser.add_argument("--dataset", nargs="+", choices=[*PROBLEMS, IMAGES], default=["digits", "cifar10-features", "manifolds"])
+    parser.add_argument(
+        "--dataset", nargs="+", choices=[*PROBLEMS, IMAGES], default=["digits", "cifar10-features", "manifolds"]
+    )
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all; the whole method always"
     )
