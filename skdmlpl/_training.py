@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -182,11 +182,22 @@ class WeightAverage:
         torch._foreach_copy_(self._mean, own)
 
 
-def own_precision(device: torch.device) -> AbstractContextManager:
-    """Leave the precision inside to the network, whatever the caller computes in."""
-    # Devices without autocast do not let it be turned off either.
-    able = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if able else nullcontext()
+@contextmanager
+def own_precision(device: torch.device) -> Iterator[None]:
+    """Leave the precision inside to the network, as if no autocast surrounded it, and restore the caller's."""
+    if not torch.amp.is_autocast_available(device.type):  # there it cannot be turned off either
+        yield
+        return
+    was_on, was_cached = torch.is_autocast_enabled(device.type), torch.is_autocast_cache_enabled()
+    # Not by torch.autocast: one around a fit keeps the weights' casts to its end, and no step sees what the last one
+    # learned. Where the caller's is such a one, nothing is kept.
+    torch.set_autocast_enabled(device.type, False)
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled(device.type, was_on)
+        torch.set_autocast_cache_enabled(was_cached)
 
 
 @contextmanager

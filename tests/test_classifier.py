@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier, _classifier
+from skdmlpl import DMLPseudoLabelClassifier, _classifier, _network
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.model_selection import LabeledStratifiedKFold
@@ -483,6 +483,7 @@ def global_state():
         "dtype": torch.get_default_dtype(),
         "device": torch.get_default_device(),
         "flushed": (torch.tensor([1e-40], dtype=torch.float32) * 1).item() == 0,
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "numpy errors": np.geterr(),
     }
@@ -501,10 +502,16 @@ def fails_late(embeddings, y, proba):
     raise KeyError("from the selector")
 
 
+def in_bfloat16():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
 @pytest.mark.parametrize("selector", [None, fails_late], ids=["fits", "fails"])
 @pytest.mark.parametrize("random_state", [0, None])
 @pytest.mark.parametrize(
-    "mode", [contextlib.nullcontext, torch.no_grad, torch.inference_mode, flushing], ids=lambda mode: mode.__name__
+    "mode",
+    [contextlib.nullcontext, torch.no_grad, torch.inference_mode, flushing, in_bfloat16],
+    ids=lambda mode: mode.__name__,
 )
 def test_global_state_is_left_as_it_was(selector, random_state, mode):
     model = classifier(selector=selector, random_state=random_state)
@@ -520,10 +527,48 @@ def test_the_callers_precision_does_not_matter(rows):
     params = {} if rows is X else {"backbone": tiny_image_backbone}
     y = Y_PARTLY[: len(rows)]
     model = classifier(**params).fit(rows, y)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with in_bfloat16():
         again = classifier(**params).fit(rows, y)
         assert_same_model(model, again, rows)
     assert_same_model(model, again, rows)
+
+
+@pytest.mark.parametrize(
+    ("around_fit", "around_forward", "native"),
+    [
+        pytest.param(contextlib.nullcontext, contextlib.nullcontext, True, id="the package's"),
+        pytest.param(in_bfloat16, contextlib.nullcontext, True, id="the package's, within the caller's"),
+        pytest.param(contextlib.nullcontext, in_bfloat16, False, id="the backbone's"),
+    ],
+)
+def test_in_lower_precision_each_step_computes_with_the_weights_that_the_last_one_left(
+    around_fit, around_forward, native, monkeypatch
+):
+    """Within one autocast around a fit, the first step's weights would be those of all steps."""
+    monkeypatch.setattr(_network, "_cpu_computes_in_bfloat16", lambda: native)
+    seen = []  # of each step: the dtype, the first weight, and how far the output is from what the weights give
+
+    class Backbone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 8)
+
+        def forward(self, batch):
+            rows, weight, bias = batch.flatten(1), self.linear.weight, self.linear.bias
+            with around_forward():
+                features = self.linear(rows)
+            if self.training:
+                with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                    exact = rows @ weight.T + bias
+                    seen.append((features.dtype, weight[0, 0].item(), (features - exact).abs().max().item()))
+            return features
+
+    with around_fit():
+        classifier(backbone=Backbone(), learning_rate=0.1).fit(IMAGES, np.where(np.arange(24) < 18, IMAGE_Y, -1))
+    dtypes, weights, errors = zip(*seen, strict=True)
+    assert set(dtypes) == {torch.bfloat16}
+    assert max(weights) - min(weights) > 0.1
+    assert max(errors) < 0.1
 
 
 @contextlib.contextmanager
