@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import ablation
 from benchmarks.data import Problem
+from benchmarks.image_data import fake
 
 
 def small_problem(*_args):
@@ -41,6 +42,20 @@ def fits():
 @pytest.mark.parametrize("name", [name for name in ablation.VARIANTS if name != "the method"])
 def test_every_variant_changes_the_fit(name, fits):
     assert not np.array_equal(fits[name], fits["the method"])
+
+
+def test_images_are_scored_on_spare_training_images(monkeypatch):
+    asked = []
+    drawn = fake("cifar10", 8)
+    monkeypatch.setattr(ablation.image_data, "load", lambda *args, **kwargs: asked.append((args, kwargs)) or drawn)
+    problem = ablation.load_images(3, "reversed")
+    ((split, seed), how) = asked[0]
+    assert (split.name, seed, how) == ("cifar10 1500 3000 100 reversed", 3, {"validation": True})
+    rows = np.concatenate([problem.X_labeled, problem.X_unlabeled])
+    np.testing.assert_array_equal(rows, drawn.X)
+    np.testing.assert_array_equal(problem.y_labeled, drawn.y[drawn.y >= 0])
+    assert len(problem.y_unlabeled) == len(problem.X_unlabeled)
+    assert problem.X_test is drawn.X_test
 
 
 def test_the_table_pairs_seeds_and_says_how_many_there_are():
