@@ -78,8 +78,7 @@ IMAGES = "cifar10-images"
 
 
 def load_images(seed: int, distribution: str) -> Problem:
-    usual = dict.fromkeys(("n_labeled", "n_unlabeled", "imbalance_ratio", "imbalance_ratio_unlabeled"))
-    split = image_data.split_of("cifar10", size=32, unlabeled_distribution=distribution, **usual)
+    split = image_data.split_of("cifar10", unlabeled_distribution=distribution)
     X, y, y_unlabeled, X_test, y_test = image_data.load(split, seed, validation=True)
     given = y >= 0
     return Problem(X[given], y[given], X[~given], y_unlabeled, X_test, y_test, None)

@@ -37,12 +37,12 @@ class Split(NamedTuple):
 def split_of(
     dataset: str,
     *,
-    size: int,
-    n_labeled: int | None,
-    n_unlabeled: int | None,
-    imbalance_ratio: float | None,
-    imbalance_ratio_unlabeled: float | None,
-    unlabeled_distribution: str,
+    size: int = 32,
+    n_labeled: int | None = None,
+    n_unlabeled: int | None = None,
+    imbalance_ratio: float | None = None,
+    imbalance_ratio_unlabeled: float | None = None,
+    unlabeled_distribution: str = "consistent",
 ) -> Split:
     """Fill in what is usual for a data set where there is None."""
     given = (n_labeled, n_unlabeled, imbalance_ratio)

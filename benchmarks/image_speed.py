@@ -82,8 +82,7 @@ class BareLoop(Watch):
 
 def cifar10(seed: int = 0) -> ImageProblem:
     """The usual CIFAR-10-LT."""
-    usual = dict.fromkeys(("n_labeled", "n_unlabeled", "imbalance_ratio", "imbalance_ratio_unlabeled"))
-    return load(split_of("cifar10", size=32, **usual, unlabeled_distribution="consistent"), seed)
+    return load(split_of("cifar10"), seed)
 
 
 def throughput(problem: ImageProblem, n_steps: int | None) -> dict[str, float]:
