@@ -1,7 +1,7 @@
 """What surrounds a fit: device, seed, torch's state, and the estimator's own if it does not end."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 
 import numpy as np
@@ -51,7 +51,7 @@ def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
         _ONE_AT_A_TIME,
         torch.random.fork_rng(devices=devices),
         _default_dtype(torch.float32),
-        torch.device("cpu"),
+        _default_device("cpu"),
         torch.inference_mode(False),
         torch.enable_grad(),
         own_precision(device),
@@ -75,6 +75,14 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(own)
+
+
+def _default_device(device: str) -> AbstractContextManager:
+    """Set torch's default device, unless it is that already: every call to torch would ask what is set.
+
+    On small tables, steps took a fifth more time.
+    """
+    return nullcontext() if torch.get_default_device() == torch.device(device) else torch.device(device)
 
 
 @contextmanager

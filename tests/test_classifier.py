@@ -5,6 +5,7 @@ import copy
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -343,6 +344,7 @@ def test_fitted_attributes(fitted):
     assert fitted.classes_.tolist() == [0, 1, 2]
     assert fitted.n_features_in_ == N_FEATURES
     assert fitted.n_rounds_ == len(fitted.history_) - 1 == 2
+    assert (fitted.n_steps_, fitted.learning_rate_) == (100, 2e-3)
     assert [record.round for record in fitted.history_] == [0, 1, 2]
     assert fitted.termination_condition_ == "all_labeled"
     assert type(fitted.termination_condition_) is str
@@ -696,12 +698,62 @@ def test_every_other_number_counts_too(params):
 )
 def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weight_decay, mixup_alpha, metric_weight):
     plans = [
-        DMLPseudoLabelClassifier(backbone=backbone)._plan(n_rounds=3, n_labeled=n, row_shape=row_shape)
+        DMLPseudoLabelClassifier(backbone=backbone)._plans(n_rounds=3, n_labeled=n, row_shape=row_shape)[0]
         for n in (10, 100, 192, 300, 9000)
     ]
     assert tuple(plan.n_steps for plan in plans) == steps
     for plan in plans:
+        assert plan.learning_rate == 2e-3
         assert (plan.weight_decay, plan.mixup_alpha, plan.metric_weight) == (weight_decay, mixup_alpha, metric_weight)
+
+
+@pytest.mark.parametrize(("n_labeled", "n_steps"), [(2, 200), (50, 200), (51, 204), (128, 512), (255, 512)])
+def test_a_small_table_may_train_longer(n_labeled, n_steps):
+    gentle, thorough = DMLPseudoLabelClassifier()._plans(n_rounds=3, n_labeled=n_labeled, row_shape=(49,))
+    assert thorough == replace(gentle, n_steps=n_steps, learning_rate=8e-3)
+
+
+@pytest.mark.parametrize(
+    ("params", "n_labeled", "row_shape"),
+    [
+        ({"n_steps": 100}, 60, (4,)),
+        ({"learning_rate": 2e-3}, 60, (4,)),
+        ({"backbone": nn.Linear(4, 6)}, 60, (4,)),
+        ({}, 256, (4,)),
+        ({}, 60, (50,)),
+        ({}, 60, (3, 8, 8)),
+    ],
+    ids=["own steps", "own learning rate", "own backbone", "many labels", "wide table", "images"],
+)
+def test_other_data_and_own_numbers_leave_no_choice(params, n_labeled, row_shape):
+    (plan,) = DMLPseudoLabelClassifier(**params)._plans(n_rounds=3, n_labeled=n_labeled, row_shape=row_shape)
+    assert plan.n_steps == params.get("n_steps", plan.n_steps)
+
+
+def checkerboard(n, rng):
+    X = rng.uniform(0, 3, (n, 2))
+    return X, np.floor(X).sum(axis=1) % 2
+
+
+def noisy_half_spaces(n, rng):
+    X = rng.normal(size=(n, 10))
+    return X, X @ np.linspace(-1, 1, 10) + 2 * rng.normal(size=n) > 0
+
+
+@pytest.mark.parametrize(
+    ("problem", "n_steps", "learning_rate"), [(checkerboard, 320, 8e-3), (noisy_half_spaces, 80, 2e-3)]
+)
+def test_held_out_rows_decide_how_long_a_small_table_is_trained(problem, n_steps, learning_rate):
+    rng = np.random.default_rng(0)
+    (rows, y), (more, _) = problem(80, rng), problem(100, rng)
+    default = DMLPseudoLabelClassifier(max_rounds=0, random_state=0)
+    model = clone(default).fit(rows, y)
+    assert (model.n_steps_, model.learning_rate_) == (n_steps, learning_rate)
+    # It is but a choice: the rest is as if these numbers had been given. Unlabelled rows have no part in it.
+    given = clone(default).set_params(n_steps=n_steps, learning_rate=learning_rate).fit(rows, y)
+    np.testing.assert_array_equal(model.transform(more), given.transform(more))
+    with_unlabeled = clone(default).set_params(max_rounds=1).fit(rows, y, more)
+    assert (with_unlabeled.n_steps_, with_unlabeled.learning_rate_) == (n_steps, learning_rate)
 
 
 @pytest.mark.parametrize(
