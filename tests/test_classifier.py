@@ -344,7 +344,7 @@ def test_fitted_attributes(fitted):
     assert fitted.classes_.tolist() == [0, 1, 2]
     assert fitted.n_features_in_ == N_FEATURES
     assert fitted.n_rounds_ == len(fitted.history_) - 1 == 2
-    assert (fitted.n_steps_, fitted.learning_rate_) == (100, 2e-3)
+    assert (fitted.n_steps_, fitted.learning_rate_, fitted.weight_decay_) == (100, 2e-3, 1.0)
     assert [record.round for record in fitted.history_] == [0, 1, 2]
     assert fitted.termination_condition_ == "all_labeled"
     assert type(fitted.termination_condition_) is str
@@ -710,7 +710,7 @@ def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weigh
 @pytest.mark.parametrize(("n_labeled", "n_steps"), [(2, 200), (50, 200), (51, 204), (128, 512), (255, 512)])
 def test_a_small_table_may_train_longer(n_labeled, n_steps):
     gentle, thorough = DMLPseudoLabelClassifier()._plans(n_rounds=3, n_labeled=n_labeled, row_shape=(49,))
-    assert thorough == replace(gentle, n_steps=n_steps, learning_rate=8e-3)
+    assert thorough == replace(gentle, n_steps=n_steps, learning_rate=0.016, weight_decay=2.0)
 
 
 @pytest.mark.parametrize(
@@ -718,12 +718,13 @@ def test_a_small_table_may_train_longer(n_labeled, n_steps):
     [
         ({"n_steps": 100}, 60, (4,)),
         ({"learning_rate": 2e-3}, 60, (4,)),
+        ({"weight_decay": 1.0}, 60, (4,)),
         ({"backbone": nn.Linear(4, 6)}, 60, (4,)),
         ({}, 256, (4,)),
         ({}, 60, (50,)),
         ({}, 60, (3, 8, 8)),
     ],
-    ids=["own steps", "own learning rate", "own backbone", "many labels", "wide table", "images"],
+    ids=["own steps", "own learning rate", "own decay", "own backbone", "many labels", "wide table", "images"],
 )
 def test_other_data_and_own_numbers_leave_no_choice(params, n_labeled, row_shape):
     (plan,) = DMLPseudoLabelClassifier(**params)._plans(n_rounds=3, n_labeled=n_labeled, row_shape=row_shape)
@@ -741,19 +742,23 @@ def noisy_half_spaces(n, rng):
 
 
 @pytest.mark.parametrize(
-    ("problem", "n_steps", "learning_rate"), [(checkerboard, 320, 8e-3), (noisy_half_spaces, 80, 2e-3)]
+    ("problem", "numbers"),
+    [
+        (checkerboard, {"n_steps": 320, "learning_rate": 0.016, "weight_decay": 2.0}),
+        (noisy_half_spaces, {"n_steps": 80, "learning_rate": 0.002, "weight_decay": 1.0}),
+    ],
 )
-def test_held_out_rows_decide_how_long_a_small_table_is_trained(problem, n_steps, learning_rate):
+def test_held_out_rows_decide_how_long_a_small_table_is_trained(problem, numbers):
     rng = np.random.default_rng(0)
     (rows, y), (more, _) = problem(80, rng), problem(100, rng)
     default = DMLPseudoLabelClassifier(max_rounds=0, random_state=0)
     model = clone(default).fit(rows, y)
-    assert (model.n_steps_, model.learning_rate_) == (n_steps, learning_rate)
-    # It is but a choice: the rest is as if these numbers had been given. Unlabelled rows have no part in it.
-    given = clone(default).set_params(n_steps=n_steps, learning_rate=learning_rate).fit(rows, y)
-    np.testing.assert_array_equal(model.transform(more), given.transform(more))
     with_unlabeled = clone(default).set_params(max_rounds=1).fit(rows, y, more)
-    assert (with_unlabeled.n_steps_, with_unlabeled.learning_rate_) == (n_steps, learning_rate)
+    for name, value in numbers.items():
+        assert getattr(model, f"{name}_") == getattr(with_unlabeled, f"{name}_") == value
+    # It is but a choice: the rest is as if these numbers had been given.
+    given = clone(default).set_params(**numbers).fit(rows, y)
+    np.testing.assert_array_equal(model.transform(more), given.transform(more))
 
 
 @pytest.mark.parametrize(
