@@ -113,9 +113,9 @@ class DMLPseudoLabelClassifier(
         few labels in the end, above all where classes overlap. None takes as many as there are labelled rows, rising
         from 128 of them on to twice as many from 256 on, within limits: 50 to 1,200 for tables, 50 to 400 for those of
         50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Small tables, of fewer
-        than 50 columns and 256 labelled rows, differ widely in how long to train. Where `learning_rate` and `weight_decay` are
-        None too, a second choice is tried on them, four steps for each labelled row, 200 to 512 in all, with eight
-        times the rate and twice the decay; it is taken if it tells held-out labelled rows better.
+        than 50 columns and 256 labelled rows, differ widely in how long to train. Where `learning_rate` and
+        `weight_decay` are None too, a second choice is tried on them, four steps for each labelled row, 200 to 512 in
+        all, with eight times the rate and twice the decay; it is taken if it tells held-out labelled rows better.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -523,14 +523,12 @@ class DMLPseudoLabelClassifier(
             mixup_alpha=1.0 if images else 0.2,
             metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
         )
-        left_to_us = all(
-            given is None for given in (self.backbone, self.n_steps, self.learning_rate, self.weight_decay)
-        )
-        if not left_to_us or images or wide or n_labeled >= _MANY_LABELED:
+        given = (self.backbone, self.n_steps, self.learning_rate, self.weight_decay)
+        if images or wide or n_labeled >= _MANY_LABELED or any(number is not None for number in given):
             return [gentle]
-        # Classes that lie in rings or checks need a network that bends sharply, and one that does learns the noise where
-        # they overlap: 76 % mean recall in place of 62 on checks, 66 in place of 70 on linear classes. No shape tells
-        # which it is.
+        # Classes that lie in rings or checks need a network that bends sharply, and one that does learns the noise
+        # where they overlap: 76 % mean recall in place of 62 on checks, 66 in place of 70 on linear classes. No shape
+        # tells which it is.
         thorough = replace(
             gentle,
             n_steps=int(np.clip(4 * n_labeled, 200, 512)),
