@@ -346,7 +346,7 @@ class DMLPseudoLabelClassifier(
             )
 
         def learn(plan, y=codes):
-            """Return the network that a fit to the labelled rows alone, and to those of ``y``, would end with."""
+            """Return what a fit to the labelled rows alone would end with, or to those of them that ``y`` labels."""
             with isolated_torch(seed, device):
                 network, rounds = start(1, replace(plan, n_rounds=0), y, adapt_to=labeled)
                 next(rounds)
