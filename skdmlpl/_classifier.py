@@ -356,7 +356,8 @@ class DMLPseudoLabelClassifier(
             # The metric loss would take half of the time, and hardly changes which plan is better.
             return forward_in_batches(learn(replace(plan, metric_weight=0.0), y), rows, held_out)[1]
 
-        plan = choose_plan(plans, codes, classify_after, torch.Generator().manual_seed(seed))
+        with isolated_torch(seed, device):
+            plan = choose_plan(plans, codes, classify_after, torch.Generator().manual_seed(seed))
         supervised = [learn(plan)] if with_supervised else []
 
         def predictor(network):

@@ -585,11 +585,15 @@ def float64_by_default():
 @pytest.mark.parametrize(
     "defaults", [float64_by_default, lambda: torch.device("meta")], ids=["float64", "another device"]
 )
-@pytest.mark.parametrize("backbone", [None, lambda shape: nn.Linear(*shape, 8)], ids=["built in", "own"])
-def test_the_callers_defaults_do_not_matter(defaults, backbone):
-    model = classifier(backbone=backbone, device="cpu").fit(X, Y_PARTLY, U)
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"backbone": lambda shape: nn.Linear(*shape, 8)}, {"n_steps": None, "max_rounds": 0}],
+    ids=["built in", "own", "chosen by held-out rows"],
+)
+def test_the_callers_defaults_do_not_matter(defaults, params):
+    model = classifier(**params).fit(X, Y_PARTLY, U)
     with defaults():
-        again = classifier(backbone=backbone, device="cpu").fit(X, Y_PARTLY, U)
+        again = classifier(**params).fit(X, Y_PARTLY, U)
         assert_same_model(model, again, X)
 
 
