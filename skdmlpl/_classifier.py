@@ -122,8 +122,8 @@ class DMLPseudoLabelClassifier(
         compare.
 
     learning_rate : float or None, default=None
-        Peak learning rate of AdamW. Lower it for pretrained backbones. None takes 2e-3, and 0.016 with the
-        longer training that small tables may take, see `n_steps`.
+        Peak learning rate of AdamW. Lower it for pretrained backbones. None takes 2e-3, and 0.016 with the longer
+        training that small tables may take, see `n_steps`.
 
     weight_decay : float or None, default=None
         Decoupled weight decay. More of it resists overfitting and slows learning. None takes 1 for tables and images, 2

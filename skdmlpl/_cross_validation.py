@@ -60,7 +60,8 @@ def _deal(y: np.ndarray, generator: torch.Generator) -> np.ndarray:
     """Deal out the labelled rows of each class in turn, at random: each row's fold (n_samples,).
 
     It is -1 for rows in no fold, which are never held out: unlabelled ones, and the only one of a class, as nobody can
-    tell a class never seen.
+    tell a class never seen. scikit-learn's StratifiedKFold holds that one out too, with a warning, and refuses classes
+    that are all smaller than the number of folds.
     """
     labeled = np.flatnonzero(y >= 0)
     repeated = labeled[np.bincount(y[labeled])[y[labeled]] > 1]
