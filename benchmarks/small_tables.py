@@ -11,6 +11,7 @@ from benchmarks.data import DISTRIBUTIONS, load
 from benchmarks.features import RESULTS, environment, mean_std, run, write
 from benchmarks.peers import METHODS, ours
 from skdmlpl import DMLPseudoLabelClassifier
+from skdmlpl._defaults import resolve_networks
 
 PROBLEMS = ("wine", "iris", "breast-cancer", "moons", "circles", "hypercube-2", "hypercube-5")
 BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained networks alone"
@@ -19,9 +20,9 @@ BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained ne
 def scores(problem_name: str, distribution: str, seed: int) -> list[dict]:
     """Fit each method once."""
     problem = load(problem_name, seed, distribution)
-    n_networks = DMLPseudoLabelClassifier()._committee(
-        n_unlabeled=len(problem.X_unlabeled), row_shape=problem.X_labeled.shape[1:]
-    )[0]
+    n_networks, _ = resolve_networks(
+        DMLPseudoLabelClassifier(), row_shape=problem.X_labeled.shape[1:], n_unlabeled=len(problem.X_unlabeled)
+    )
     methods = {
         BASELINE: METHODS[BASELINE],
         OURS: METHODS[OURS],

@@ -19,14 +19,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skdmlpl._cross_validation import choose_plan
+from skdmlpl._defaults import resolve_networks, resolve_plans
 from skdmlpl._labels import decode_labels, encode_labels
-from skdmlpl._mlp import MANY_COLUMNS
 from skdmlpl._network import Committee, build_committee
 from skdmlpl._parts import resolve_parts
 from skdmlpl._persistence import pack, unpack
 from skdmlpl._prior import estimate_prior
-from skdmlpl._progress import run_rounds, step_printer
-from skdmlpl._rounds import Plan, pseudo_label_rounds, softmax
+from skdmlpl._progress import print_choice, run_rounds, step_printer
+from skdmlpl._rounds import pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._runtime import all_or_nothing, draw_seed, isolated_torch, resolve_device
 from skdmlpl._training import classify_in_batches, embed_in_batches, forward_in_batches
@@ -41,12 +41,6 @@ from skdmlpl._validation import (
 from skdmlpl.interfaces import StopReason
 
 __all__ = ["DMLPseudoLabelClassifier"]
-
-# From so many unlabelled rows on, networks can teach each other from a part of them each.
-_MANY_UNLABELED = 1000
-# With so many labelled rows or more, a longer training made no difference.
-_MANY_LABELED = 256
-_LEARNING_RATE = 2e-3
 
 
 class DMLPseudoLabelClassifier(
@@ -146,8 +140,9 @@ class DMLPseudoLabelClassifier(
         each fit differs; no global random state is read or advanced.
 
     verbose : int, default=0
-        1 prints one line a round, and one every half minute within a long one. For progress bars, or a score for each
-        round, give callbacks of :mod:`sklearn.callback` to ``set_callbacks``.
+        1 prints one line a round, and one every half minute within a long one; before them, where held-out rows choose
+        how a small table is trained, what they chose. For progress bars, or a score for each round, give callbacks of
+        :mod:`sklearn.callback` to ``set_callbacks``.
 
     Attributes
     ----------
@@ -316,14 +311,16 @@ class DMLPseudoLabelClassifier(
         device = resolve_device(self.device)
         seed = draw_seed(self.random_state)
         n_rounds = self.max_rounds if len(labeled) < len(codes) else 0
-        plans = self._plans(n_rounds=n_rounds, n_labeled=len(labeled), row_shape=X.shape[1:])
+        plans = resolve_plans(self, row_shape=X.shape[1:], n_labeled=len(labeled), n_rounds=n_rounds)
         # Callbacks score on the labelled rows: for the others there is no right answer.
         data = {"X": lambda: take_rows(X_given, labeled), "y": lambda: classes[codes[labeled]]}
         context = self._init_callback_context(max_subtasks=1 + n_rounds)
         context.call_on_fit_task_begin(estimator=self, **data)
 
         rows = Rows(X, X_unlabeled, device=device)
-        n_networks, with_supervised = self._committee(n_unlabeled=len(codes) - len(labeled), row_shape=X.shape[1:])
+        n_networks, with_supervised = resolve_networks(
+            self, row_shape=X.shape[1:], n_unlabeled=len(codes) - len(labeled)
+        )
 
         def start(n_networks, plan, y=codes, adapt_to=None, on_step=None):
             """Return new networks, and the rounds that will train them on the labels ``y``."""
@@ -358,6 +355,8 @@ class DMLPseudoLabelClassifier(
 
         with isolated_torch(seed, device):
             plan = choose_plan(plans, codes, classify_after, torch.Generator().manual_seed(seed))
+        if len(plans) > 1:
+            print_choice(self, plan)
         supervised = [learn(plan)] if with_supervised else []
 
         def predictor(network):
@@ -482,61 +481,6 @@ class DMLPseudoLabelClassifier(
         X = check_rows_like(self, X, self._no_rows)
         network = self.network_
         return network, Rows(X, dtype=network.input_dtype, device=network.device)
-
-    def _committee(self, *, n_unlabeled: int, row_shape: tuple[int, ...]) -> tuple[int, bool]:
-        """Return how many networks judge each other's rows, and whether one learns from the given labels alone."""
-        if self.n_networks is not None:
-            return self.n_networks, False
-        if self.backbone is not None or len(row_shape) > 1 or self.max_rounds == 0 or n_unlabeled == 0:
-            return 1, False
-        # Rows of many columns are embeddings as a rule: their classes overlap less, and no pseudo-labels did them harm.
-        return (2 if n_unlabeled >= _MANY_UNLABELED else 1), row_shape[0] < MANY_COLUMNS
-
-    def _plans(self, *, n_rounds: int, n_labeled: int, row_shape: tuple[int, ...]) -> list[Plan]:
-        """Fill in the numbers that were left to us, by the shape and the number of the rows.
-
-        Several plans leave it to held-out rows which one is best.
-        """
-        images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
-        if self.backbone is not None:
-            steps, weight_decay = (500, 4000), 0.05
-        elif images:
-            # However few have a label, the network has to learn to see.
-            steps, weight_decay = (1500, 4000), 1.0
-        elif wide:
-            # Rows this wide are embeddings or pixels as a rule: little is left to learn, and much to overfit.
-            steps, weight_decay = (50, 400), 3.0
-        else:
-            steps, weight_decay = (50, 1200), 1.0
-        # In batches of 128, as many passes over the labelled rows as there are of them, at most 256: the fewer there
-        # are, the sooner a network knows them by heart, with the chance in them.
-        n_steps = int(np.clip(n_labeled * np.clip(n_labeled / 128, 1, 2), *steps))
-        # Where few columns say how alike rows are, the metric loss helps most. Of embeddings it overfits, and images it
-        # makes slow to learn.
-        metric_weight = 0.01 if images or wide else 0.05
-        gentle = Plan(
-            n_rounds=n_rounds,
-            n_steps=n_steps if self.n_steps is None else int(self.n_steps),  # numpy's small integers overflow
-            batch_size=int(self.batch_size),
-            learning_rate=_LEARNING_RATE if self.learning_rate is None else self.learning_rate,
-            weight_decay=weight_decay if self.weight_decay is None else self.weight_decay,
-            # Images are passed so often that a network would know their few given labels by heart.
-            mixup_alpha=1.0 if images else 0.2,
-            metric_weight=metric_weight if self.metric_weight is None else self.metric_weight,
-        )
-        given = (self.backbone, self.n_steps, self.learning_rate, self.weight_decay)
-        if images or wide or n_labeled >= _MANY_LABELED or any(number is not None for number in given):
-            return [gentle]
-        # Classes that lie in rings or checks need a network that bends sharply, and one that does learns the noise
-        # where they overlap: 76 % mean recall in place of 62 on checks, 66 in place of 70 on linear classes. No shape
-        # tells which it is.
-        thorough = replace(
-            gentle,
-            n_steps=int(np.clip(4 * n_labeled, 200, 512)),
-            learning_rate=8 * gentle.learning_rate,
-            weight_decay=2 * gentle.weight_decay,
-        )
-        return [gentle, thorough]
 
     def __getstate__(self):
         """Store networks as arrays: a model trained on a GPU loads anywhere, on the CPU."""

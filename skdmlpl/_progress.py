@@ -1,4 +1,4 @@
-"""Runs the rounds, and tells scikit-learn's callbacks, and whoever watches the terminal, how far they are."""
+"""Runs the rounds, and tells scikit-learn's callbacks, and whoever watches the terminal, how a fit goes."""
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
@@ -6,9 +6,10 @@ from time import perf_counter
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
+from skdmlpl._rounds import Plan
 from skdmlpl.interfaces import RoundRecord
 
-__all__ = ["run_rounds", "step_printer"]
+__all__ = ["print_choice", "run_rounds", "step_printer"]
 
 # Whoever watches is told at least so often, in seconds, that a long round goes on.
 _LONGEST_SILENCE = 30
@@ -50,6 +51,13 @@ def run_rounds(
         if task.call_on_fit_task_end(estimator=estimator, **training_data, reconstruction_attributes=fitted_attributes):
             break
     return records
+
+
+def print_choice(estimator: BaseEstimator, plan: Plan) -> None:
+    """Print how held-out labelled rows have it that the network be trained, where ``estimator`` is verbose."""
+    if estimator.verbose:
+        numbers = f"n_steps={plan.n_steps}, learning_rate={plan.learning_rate:g}, weight_decay={plan.weight_decay:g}"
+        print(f"[{type(estimator).__name__}] chosen for this small table: {numbers}")
 
 
 def step_printer(estimator: BaseEstimator) -> Callable[[int, int], None] | None:

@@ -26,10 +26,10 @@ CONCRETE_PARTS = {
 }  # fmt: skip
 PARTS = CONCRETE_PARTS | {"samplers", "_block_search", "_moments"}
 METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
-# ``_parts`` chooses the built-in ones; the classifier asks which tables count as wide; density needs neighbours.
+# ``_parts`` chooses the built-in ones; the defaults depend on which tables count as wide; density needs neighbours.
 USED_BY = {
     "_parts": {"_mlp", "_small_convnet", "losses", "selectors", "augmentations"},
-    "_classifier": {"_mlp"},
+    "_defaults": {"_mlp"},
     "inspection._suggestions": {"neighbors"},
 }
 # scikit-learn's developer guide names it for the ``fit`` of estimators outside scikit-learn.

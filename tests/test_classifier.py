@@ -5,7 +5,6 @@ import copy
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier, _classifier, _network
+from skdmlpl import DMLPseudoLabelClassifier, _defaults, _network
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.model_selection import LabeledStratifiedKFold
@@ -689,52 +688,6 @@ def test_every_other_number_counts_too(params):
     assert not np.array_equal(classifier(**params).fit(X, Y).transform(X), classifier().fit(X, Y).transform(X))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "row_shape", "steps", "weight_decay", "mixup_alpha", "metric_weight"),
-    [
-        (None, (49,), (50, 100, 288, 600, 1200), 1.0, 0.2, 0.05),
-        (None, (50,), (50, 100, 288, 400, 400), 3.0, 0.2, 0.01),
-        (None, (3, 32, 32), (1500, 1500, 1500, 1500, 4000), 1.0, 1.0, 0.01),
-        (nn.Linear(49, 6), (49,), (500, 500, 500, 600, 4000), 0.05, 0.2, 0.05),
-        (nn.Conv2d(3, 6, 3), (3, 32, 32), (500, 500, 500, 600, 4000), 0.05, 1.0, 0.01),
-    ],
-    ids=["narrow table", "wide table", "images", "own backbone", "own backbone for images"],
-)
-def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weight_decay, mixup_alpha, metric_weight):
-    plans = [
-        DMLPseudoLabelClassifier(backbone=backbone)._plans(n_rounds=3, n_labeled=n, row_shape=row_shape)[0]
-        for n in (10, 100, 192, 300, 9000)
-    ]
-    assert tuple(plan.n_steps for plan in plans) == steps
-    for plan in plans:
-        assert plan.learning_rate == 2e-3
-        assert (plan.weight_decay, plan.mixup_alpha, plan.metric_weight) == (weight_decay, mixup_alpha, metric_weight)
-
-
-@pytest.mark.parametrize(("n_labeled", "n_steps"), [(2, 200), (50, 200), (51, 204), (128, 512), (255, 512)])
-def test_a_small_table_may_train_longer(n_labeled, n_steps):
-    gentle, thorough = DMLPseudoLabelClassifier()._plans(n_rounds=3, n_labeled=n_labeled, row_shape=(49,))
-    assert thorough == replace(gentle, n_steps=n_steps, learning_rate=0.016, weight_decay=2.0)
-
-
-@pytest.mark.parametrize(
-    ("params", "n_labeled", "row_shape"),
-    [
-        ({"n_steps": 100}, 60, (4,)),
-        ({"learning_rate": 2e-3}, 60, (4,)),
-        ({"weight_decay": 1.0}, 60, (4,)),
-        ({"backbone": nn.Linear(4, 6)}, 60, (4,)),
-        ({}, 256, (4,)),
-        ({}, 60, (50,)),
-        ({}, 60, (3, 8, 8)),
-    ],
-    ids=["own steps", "own learning rate", "own decay", "own backbone", "many labels", "wide table", "images"],
-)
-def test_other_data_and_own_numbers_leave_no_choice(params, n_labeled, row_shape):
-    (plan,) = DMLPseudoLabelClassifier(**params)._plans(n_rounds=3, n_labeled=n_labeled, row_shape=row_shape)
-    assert plan.n_steps == params.get("n_steps", plan.n_steps)
-
-
 def checkerboard(n, rng):
     X = rng.uniform(0, 3, (n, 2))
     return X, np.floor(X).sum(axis=1) % 2
@@ -765,30 +718,10 @@ def test_held_out_rows_decide_how_long_a_small_table_is_trained(problem, numbers
     np.testing.assert_array_equal(model.transform(more), given.transform(more))
 
 
-@pytest.mark.parametrize(
-    ("params", "row_shape", "n_unlabeled", "expected"),
-    [
-        ({}, (50,), 1000, (2, False)),
-        ({}, (49,), 999, (1, True)),
-        ({}, (2,), 1000, (2, True)),
-        ({}, (49,), 0, (1, False)),
-        ({}, (3, 50, 50), 1000, (1, False)),
-        ({"max_rounds": 0}, (49,), 1000, (1, False)),
-        ({"backbone": nn.Linear(49, 6)}, (49,), 1000, (1, False)),
-        ({"n_networks": 1}, (49,), 1000, (1, False)),
-        ({"n_networks": 3, "backbone": nn.Linear(50, 6), "max_rounds": 0}, (50,), 0, (3, False)),
-    ],
-    ids=str,
-)
-def test_networks_follow_from_shapes(params, row_shape, n_unlabeled, expected):
-    model = DMLPseudoLabelClassifier(**params)
-    assert model._committee(n_unlabeled=n_unlabeled, row_shape=row_shape) == expected
-
-
 @pytest.mark.parametrize(("many", "n_networks"), [(60, 2), (61, 1)])
 def test_one_more_network_learns_from_the_given_labels_alone(many, n_networks, monkeypatch):
     # 20 rows without a label in X and 40 apart: they count wherever they are
-    monkeypatch.setattr(_classifier, "_MANY_UNLABELED", many)
+    monkeypatch.setattr(_defaults, "_MANY_UNLABELED", many)
     everything = (X, Y_PARTLY, U)
     with_supervised = classifier(n_steps=20).fit(*everything)
     parts = [
