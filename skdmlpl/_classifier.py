@@ -20,7 +20,7 @@ from torch import nn
 
 from skdmlpl._cross_validation import choose_plan
 from skdmlpl._defaults import resolve_networks, resolve_plans
-from skdmlpl._labels import decode_labels, encode_labels
+from skdmlpl._labels import decode_labels, encode_labels, missing_labels
 from skdmlpl._network import Committee, build_committee
 from skdmlpl._parts import resolve_parts
 from skdmlpl._persistence import pack, unpack
@@ -91,7 +91,8 @@ class DMLPseudoLabelClassifier(
 
     max_rounds : int, default=3
         Rounds of pseudo-labelling. The share of rows that have pseudo-labels grows evenly until the last round labels
-        all of them. 0 trains on the labelled rows alone. More rounds cost time in proportion and change less each.
+        all of them. 0 learns from the labelled rows alone, as if there were no others. More rounds cost time in
+        proportion and change less each.
 
     n_networks : int or None, default=None
         Networks that are trained side by side and judge each other's rows: each labels a part of the unlabelled rows,
@@ -107,9 +108,10 @@ class DMLPseudoLabelClassifier(
         few labels in the end, above all where classes overlap. None takes as many as there are labelled rows, rising
         from 128 of them on to twice as many from 256 on, within limits: 50 to 1,200 for tables, 50 to 400 for those of
         50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Small tables, of fewer
-        than 50 columns and 256 labelled rows, differ widely in how long to train. Where `learning_rate` and
+        than 50 columns and 256 labelled rows, differ widely in how long to train. Where `backbone`, `learning_rate` and
         `weight_decay` are None too, a second choice is tried on them, four steps for each labelled row, 200 to 512 in
-        all, with eight times the rate and twice the decay; it is taken if it tells held-out labelled rows better.
+        all, with eight times the rate and twice the decay; it is taken if it tells held-out labelled rows better. The
+        metric loss is left out of these trials.
 
     batch_size : int, default=128
         Rows per gradient step. Smaller batches are faster per step and noisier, and give the metric loss less to
@@ -140,8 +142,8 @@ class DMLPseudoLabelClassifier(
         each fit differs; no global random state is read or advanced.
 
     verbose : int, default=0
-        1 prints one line a round, and one every half minute within a long one; before them, where held-out rows choose
-        how a small table is trained, what they chose. For progress bars, or a score for each round, give callbacks of
+        1 prints one line a round, and one every half minute within a long one; before them, for small tables, how they
+        are trained, see `n_steps`. For progress bars, or a score for each round, give callbacks of
         :mod:`sklearn.callback` to ``set_callbacks``.
 
     Attributes
@@ -310,7 +312,7 @@ class DMLPseudoLabelClassifier(
         parts = resolve_parts(self, is_table=X.ndim == 2)
         device = resolve_device(self.device)
         seed = draw_seed(self.random_state)
-        n_rounds = self.max_rounds if len(labeled) < len(codes) else 0
+        n_rounds = int(self.max_rounds) if len(labeled) < len(codes) else 0  # numpy's small integers overflow
         plans = resolve_plans(self, row_shape=X.shape[1:], n_labeled=len(labeled), n_rounds=n_rounds)
         # Callbacks score on the labelled rows: for the others there is no right answer.
         data = {"X": lambda: take_rows(X_given, labeled), "y": lambda: classes[codes[labeled]]}
@@ -322,16 +324,17 @@ class DMLPseudoLabelClassifier(
             self, row_shape=X.shape[1:], n_unlabeled=len(codes) - len(labeled)
         )
 
-        def start(n_networks, plan, y=codes, adapt_to=None, on_step=None):
-            """Return new networks, and the rounds that will train them on the labels ``y``."""
+        def start(plan, known=codes, n_networks=1, on_step=None):
+            """Return new networks, and the rounds that will train them on the labels ``known``."""
             example = rows[np.arange(min(2, len(rows)))]
             network = build_committee(parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror)
             rows.dtype = network.input_dtype
-            network.adapt(rows, adapt_to)
+            # What learns from the labelled rows alone knows nothing of the others, not even their mean.
+            network.adapt(rows, np.flatnonzero(known >= 0) if plan.n_rounds == 0 else None)
             return network, pseudo_label_rounds(
                 network,
                 rows,
-                y,
+                known,
                 len(classes),
                 select=parts.select,
                 metric_loss=parts.metric_loss,
@@ -342,16 +345,16 @@ class DMLPseudoLabelClassifier(
                 on_step=on_step,
             )
 
-        def learn(plan, y=codes):
-            """Return what a fit to the labelled rows alone would end with, or to those of them that ``y`` labels."""
+        def learn(plan, known=codes):
+            """Return the network that a fit to the labelled rows alone ends with, or to those that ``known`` labels."""
             with isolated_torch(seed, device):
-                network, rounds = start(1, replace(plan, n_rounds=0), y, adapt_to=labeled)
+                network, rounds = start(replace(plan, n_rounds=0), known)
                 next(rounds)
             return network
 
-        def classify_after(plan, y, held_out):
+        def classify_after(plan, known, held_out):
             # The metric loss would take half of the time, and hardly changes which plan is better.
-            return forward_in_batches(learn(replace(plan, metric_weight=0.0), y), rows, held_out)[1]
+            return forward_in_batches(learn(replace(plan, metric_weight=0.0), known), rows, held_out)[1]
 
         with isolated_torch(seed, device):
             plan = choose_plan(plans, codes, classify_after, torch.Generator().manual_seed(seed))
@@ -371,7 +374,7 @@ class DMLPseudoLabelClassifier(
             return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
 
         with isolated_torch(seed, device):
-            network, rounds = start(n_networks, plan, on_step=step_printer(self))
+            network, rounds = start(plan, n_networks=n_networks, on_step=step_printer(self))
             self.history_ = run_rounds(
                 rounds,
                 n_rounds,
@@ -436,7 +439,8 @@ class DMLPseudoLabelClassifier(
             Rows of the kind given to fit.
 
         y : array-like of shape (n_samples,)
-            Their labels. A row without one cannot be predicted right: a warning says so where -1 marks some.
+            Their labels. A row without one cannot be predicted right: a warning says so where -1 marks some, and other
+            marks are refused.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
@@ -445,7 +449,18 @@ class DMLPseudoLabelClassifier(
         -------
         float
             Accuracy. Where classes are imbalanced, :func:`sklearn.metrics.balanced_accuracy_score` says more.
+
+        Raises
+        ------
+        ValueError
+            If None, NaN or NA stand for labels in `y`.
         """
+        n_missing = np.count_nonzero(missing_labels(y))
+        if n_missing:
+            raise ValueError(
+                f"y must have a label for each row that is scored. Got None, NaN or NA for {n_missing} of {len(y)} "
+                "rows: leave them out."
+            )
         n_marked = np.count_nonzero(np.asarray(y) == -1)
         if n_marked and -1 not in self.classes_:
             warnings.warn(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from skdmlpl._folds import deal_out, testable_rows
 from skdmlpl._rounds import Plan
 
 __all__ = ["choose_plan"]
@@ -27,7 +28,8 @@ def choose_plan(
     Parameters
     ----------
     plans : sequence of Plan
-        Of equally good ones, the first is returned. Of one alone, nothing is tried.
+        Of equally good ones, the first is returned. Of one alone, or with fewer rows to hold out than folds, nothing is
+        tried.
     y : ndarray of shape (n_samples,), int
         Class indices, -1 on unlabelled rows.
     fit_and_classify : callable
@@ -41,31 +43,17 @@ def choose_plan(
     .. [1] Stone, "Cross-validatory choice and assessment of statistical predictions", Journal of the Royal Statistical
        Society B 36 (1974), :doi:`10.1111/j.2517-6161.1974.tb00994.x`.
     """
-    folds = _deal(y, generator)
-    tested = np.flatnonzero(folds >= 0)
-    if len(plans) == 1 or len(tested) == 0:
+    testable = testable_rows(y)
+    if len(plans) == 1 or len(testable) < _N_FOLDS:
         return plans[0]
-    losses = np.zeros((len(plans), len(y)))
-    for number in np.unique(folds[tested]):
+    shuffled = testable[torch.randperm(len(testable), generator=generator).numpy()]
+    folds, sizes = deal_out(shuffled, y, _N_FOLDS), np.bincount(y[testable])
+    totals = np.zeros(len(plans))
+    for number in range(_N_FOLDS):
         held_out = np.flatnonzero(folds == number)
-        known, truth = np.where(folds == number, -1, y), torch.from_numpy(y[held_out])
-        for plan, loss in zip(plans, losses, strict=True):
+        known, truth = np.where(folds == number, -1, y), y[held_out]
+        for i, plan in enumerate(plans):
             logits = torch.from_numpy(fit_and_classify(plan, known, held_out))
-            loss[held_out] = F.cross_entropy(logits, truth, reduction="none").numpy()
-    weights = 1 / np.bincount(y[tested])[y[tested]]
-    return plans[np.argmin(losses[:, tested] @ weights)]
-
-
-def _deal(y: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """Deal out the labelled rows of each class in turn, at random: each row's fold (n_samples,).
-
-    It is -1 for rows in no fold, which are never held out: unlabelled ones, and the only one of a class, as nobody can
-    tell a class never seen. scikit-learn's StratifiedKFold holds that one out too, with a warning, and refuses classes
-    that are all smaller than the number of folds.
-    """
-    labeled = np.flatnonzero(y >= 0)
-    repeated = labeled[np.bincount(y[labeled])[y[labeled]] > 1]
-    shuffled = repeated[torch.randperm(len(repeated), generator=generator).numpy()]
-    folds = np.full(len(y), -1)
-    folds[shuffled[y[shuffled].argsort(kind="stable")]] = np.arange(len(shuffled)) % _N_FOLDS
-    return folds
+            losses = F.cross_entropy(logits, torch.from_numpy(truth), reduction="none").numpy()
+            totals[i] += (losses / sizes[truth]).sum()
+    return plans[np.nan_to_num(totals, nan=np.inf).argmin()]

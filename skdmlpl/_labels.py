@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["EncodedLabels", "decode_labels", "encode_labels"]
+__all__ = ["EncodedLabels", "decode_labels", "encode_labels", "missing_labels"]
 
 
 class EncodedLabels(NamedTuple):
@@ -92,6 +92,11 @@ def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
             labels = labels.astype(np.int64 if classes.max() <= np.iinfo(np.int64).max else object)
         labels[missing] = -1 if is_number else None
     return labels
+
+
+def missing_labels(y) -> np.ndarray:
+    """Return where None, NaN, NaT or pandas' NA stands for a label: a mask of the rows."""
+    return _is_missing(_as_label_array(y))
 
 
 def _as_label_array(y) -> np.ndarray:

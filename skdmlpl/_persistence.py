@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["PackedTensor", "pack", "unpack"]
 
@@ -49,12 +50,15 @@ class PackedTensor:
 
 
 def pack(module: nn.Module) -> nn.Module:
-    """Return a copy of a module with a :class:`PackedTensor` for each parameter and buffer, wherever it is held."""
-    tensors = chain(module.parameters(), module.buffers())
+    """Return a copy of a module with a :class:`PackedTensor` for each parameter and buffer, wherever it is held.
+
+    Those of lazy layers that have seen no batch are no values yet, and stay as they are.
+    """
+    tensors = (tensor for tensor in chain(module.parameters(), module.buffers()) if not is_lazy(tensor))
     return copy.deepcopy(module, {id(tensor): PackedTensor.of(tensor) for tensor in tensors})
 
 
 def unpack(module: nn.Module) -> nn.Module:
     """Undo :func:`pack`; all tensors are on the CPU."""
     held = chain.from_iterable((*part._parameters.values(), *part._buffers.values()) for part in module.modules())
-    return copy.deepcopy(module, {id(packed): packed.tensor() for packed in held if packed is not None})
+    return copy.deepcopy(module, {id(packed): packed.tensor() for packed in held if isinstance(packed, PackedTensor)})

@@ -54,10 +54,10 @@ def run_rounds(
 
 
 def print_choice(estimator: BaseEstimator, plan: Plan) -> None:
-    """Print how held-out labelled rows have it that the network be trained, where ``estimator`` is verbose."""
+    """Print how a small table is trained, where ``estimator`` is verbose."""
     if estimator.verbose:
         numbers = f"n_steps={plan.n_steps}, learning_rate={plan.learning_rate:g}, weight_decay={plan.weight_decay:g}"
-        print(f"[{type(estimator).__name__}] chosen for this small table: {numbers}")
+        print(f"[{type(estimator).__name__}] small table: {numbers}")
 
 
 def step_printer(estimator: BaseEstimator) -> Callable[[int, int], None] | None:

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, ShuffleSplit
 from sklearn.utils import check_array, check_random_state
 
+from skdmlpl._folds import deal_out, testable_rows
 from skdmlpl._labels import decode_labels, encode_labels
 from skdmlpl._validation import check_same_columns, check_same_kind_of_rows, has_no_rows
 
@@ -156,8 +157,7 @@ class LabeledStratifiedKFold(_LabeledSplitterMixin, BaseCrossValidator):
 
     def _deal(self, codes: np.ndarray) -> np.ndarray:
         """Return the fold (n_samples,) that tests each row, -1 where none does."""
-        sizes = np.bincount(codes[codes >= 0])
-        tested = np.flatnonzero((codes >= 0) & (sizes[codes] > 1))
+        tested = testable_rows(codes)
         if len(tested) < self.n_splits:
             raise ValueError(
                 f"y must have at least one row to test for each of the {self.n_splits} folds: labelled rows of classes "
@@ -165,17 +165,7 @@ class LabeledStratifiedKFold(_LabeledSplitterMixin, BaseCrossValidator):
             )
         if self.shuffle:
             tested = check_random_state(self.random_state).permutation(tested)
-        # Classes in the order in which they come, so that other names for them give the same folds.
-        _, first, inverse = np.unique(codes[tested], return_index=True, return_inverse=True)
-        class_rank = np.argsort(np.argsort(first))[inverse]
-        by_class = np.argsort(class_rank, kind="stable")
-        # Dealt like cards, on through all classes: the folds are of equal size however many small classes there are.
-        # Within a class the folds are then put in order, so that each gets neighbours of the data.
-        dealt = np.arange(len(tested)) % self.n_splits
-        dealt = dealt[np.lexsort((dealt, class_rank[by_class]))]
-        folds = np.full(len(codes), -1)
-        folds[tested[by_class]] = dealt
-        return folds
+        return deal_out(tested, codes, self.n_splits)
 
 
 class LabeledStratifiedShuffleSplit(_LabeledSplitterMixin, BaseShuffleSplit):

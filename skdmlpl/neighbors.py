@@ -333,7 +333,7 @@ def knn_graph(
     """
     check_positive_integer("n_neighbors", n_neighbors, "knn_graph")
     n = len(X)
-    k = min(n_neighbors, n - 1)
+    k = min(int(n_neighbors), n - 1)  # numpy's small integers overflow
     index = default_index(n, random_state) if index is None else clone(index, safe=False)
     distances, indices = index.fit(X).kneighbors(X, n_neighbors=k + 1)
     drop = indices == np.arange(n)[:, None]  # (n, k + 1)

@@ -178,7 +178,7 @@ def test_what_held_out_rows_chose_is_printed(capsys):
     small = DMLPseudoLabelClassifier(max_rounds=0, random_state=0, verbose=1).fit(X[:30], Y[:30])
     first, second = capsys.readouterr().out.splitlines()
     chosen = f"n_steps={small.n_steps_}, learning_rate={small.learning_rate_:g}, weight_decay={small.weight_decay_:g}"
-    assert first == f"[DMLPseudoLabelClassifier] chosen for this small table: {chosen}"
+    assert first == f"[DMLPseudoLabelClassifier] small table: {chosen}"
     assert "round 0 of 0" in second
     DMLPseudoLabelClassifier(max_rounds=0, random_state=0).fit(X[:30], Y[:30])
     assert capsys.readouterr().out == ""

@@ -213,6 +213,8 @@ def test_no_rounds():
     np.testing.assert_array_equal(model.transduction_, np.concatenate([Y_PARTLY, np.full(40, -1)]))
     np.testing.assert_array_equal(model.labeled_iter_, np.where(model.transduction_ >= 0, 0, -1))
     np.testing.assert_allclose(model.label_distributions_.sum(axis=1), 1, rtol=1e-5)
+    alone = classifier(max_rounds=0).fit(X[Y_PARTLY >= 0], Y[Y_PARTLY >= 0])
+    np.testing.assert_array_equal(model.predict_proba(U), alone.predict_proba(U))
 
 
 SMALL = {
@@ -390,6 +392,14 @@ def test_predictions(fitted):
     same = Y[:, None] == Y
     assert cosines[same].mean() > cosines[~same].mean() + 0.2
     np.testing.assert_allclose(fitted.transform(X[:1]), embeddings[:1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mark", [None, np.nan, pd.NA], ids=repr)
+def test_only_labelled_rows_can_be_scored(fitted, mark):
+    y = Y.astype(object)
+    y[:2] = mark
+    with pytest.raises(ValueError, match="Got None, NaN or NA for 2 of 60 rows: leave them out"):
+        fitted.score(X, y)
 
 
 def test_unlabelled_rows_of_another_distribution_are_noticed():

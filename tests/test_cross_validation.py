@@ -89,5 +89,12 @@ def test_the_first_plan_where_nothing_speaks_for_another(y):
     assert [len(folds) for folds in asked.values()] == ([3, 3] if y is Y else [0, 0])
 
 
+def test_a_plan_that_ends_in_nan_is_not_chosen():
+    def fit_and_classify(plan, _known, held_out):
+        return np.full((len(held_out), 4), np.nan if plan is PLANS[0] else 0.0)
+
+    assert choose(fit_and_classify) is PLANS[1]
+
+
 def test_one_plan_is_not_tried():
     assert choose(lambda *_: pytest.fail("tried"), plans=PLANS[1:]) is PLANS[1]

@@ -140,6 +140,16 @@ def test_an_estimator_that_is_not_fitted_can_be_saved():
     assert loaded.get_params()["n_steps"] == 3
 
 
+def test_an_estimator_with_a_lazy_backbone_can_be_saved():
+    lazy = DMLPseudoLabelClassifier(nn.Sequential(nn.LazyLinear(6)), n_steps=2, max_rounds=0, random_state=0)
+    loaded = pickle.loads(pickle.dumps(lazy))
+    assert isinstance(loaded.backbone[0], nn.LazyLinear)
+    fitted = loaded.fit(X, Y)
+    again = copy.deepcopy(pickle.loads(pickle.dumps(fitted)))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert isinstance(again.backbone[0], nn.LazyLinear)
+
+
 def test_saving_changes_nothing_of_the_estimator(fitted_with_parts):
     network, before = fitted_with_parts.network_, fitted_with_parts.predict_proba(X)
     pickle.dumps(fitted_with_parts)

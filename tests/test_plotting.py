@@ -355,6 +355,8 @@ def test_embedding_display_says_what_is_wrong_with_the_rows(fitted, rows):
         EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, y_test=y_test)
     with pytest.raises(ValueError, match=r"y_test must hold labels that were given to fit.*emu"):
         EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, X_test=X_test, y_test=["emu"] * 36)
+    with pytest.raises(ValueError, match=r"y_test must hold labels that were given to fit.*'foxes'"):
+        EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, X_test=X_test, y_test=["foxes"] * 36)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         EmbeddingDisplay.from_estimator(fitted, X, X_unlabeled, X_test=X_test, y_test=y_test[1:])
 

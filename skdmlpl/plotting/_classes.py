@@ -22,8 +22,20 @@ def frequent_first(counts) -> np.ndarray:
 
 
 def class_codes(labels, classes: np.ndarray) -> np.ndarray:
-    """Return the index of each label among the classes."""
-    return LabelEncoder().fit(classes).transform(labels)
+    """Return the index of each label among the classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of them.
+    """
+    labels = np.asarray(labels)
+    codes = LabelEncoder().fit(classes).transform(labels)
+    # It makes labels of the classes' type first, which cuts long strings, and numbers to whole ones.
+    unknown = labels[classes[codes] != labels]
+    if len(unknown):
+        raise ValueError(f"y contains previously unseen labels: {np.unique(unknown).tolist()}")
+    return codes
 
 
 def class_names(display_labels, n_classes: int) -> list[str]:
