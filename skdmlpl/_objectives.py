@@ -153,10 +153,10 @@ def _seed_from(generator: torch.Generator) -> int:
 
 def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -> Tensor:
     altered = _called("augmentation", augment, batch, generator)
-    if not isinstance(altered, Tensor) or altered.shape != batch.shape:
+    if not isinstance(altered, Tensor) or altered.shape != batch.shape or altered.dtype != batch.dtype:
         raise TypeError(
-            "The 'augmentation' parameter of DMLPseudoLabelClassifier must return a tensor of the shape of the batch, "
-            f"{tuple(batch.shape)}. Got {_described(altered)} instead."
+            "The 'augmentation' parameter of DMLPseudoLabelClassifier must return what is like the batch, "
+            f"{_described(batch)}. Got {_described(altered)} instead."
         )
     return altered
 
@@ -184,4 +184,6 @@ def _called(name: str, part: Callable, *arguments: object) -> object:
 
 
 def _described(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return type(value).__name__

@@ -4,6 +4,7 @@ Each function here is, or returns, a factory: called with the shape of one image
 the weights from torch's global generator, which the estimator seeds and restores.
 """
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -108,7 +109,8 @@ def torchvision_backbone(
     TypeError
         If ``model`` is neither a module nor callable.
     ValueError
-        If ``pixel_max`` is not a positive number.
+        If ``pixel_max`` is not a positive number. The function returned raises it for a ``pixel_max`` with a model that
+        takes other than three channels, and for images that the model does not take.
 
     Examples
     --------
@@ -124,9 +126,9 @@ def torchvision_backbone(
             f"The 'model' parameter of torchvision_backbone must be a torch.nn.Module or a function that builds one. "
             f"Got {model!r} instead."
         )
-    if pixel_max is not None and not (isinstance(pixel_max, Real) and pixel_max > 0):
+    if pixel_max is not None and not (isinstance(pixel_max, Real) and 0 < pixel_max < math.inf):
         raise ValueError(
-            "The 'pixel_max' parameter of torchvision_backbone must be None or a number greater than 0. "
+            "The 'pixel_max' parameter of torchvision_backbone must be None or a finite number greater than 0. "
             f"Got {pixel_max!r} instead."
         )
     return partial(_headless, model, pixel_max)
@@ -143,6 +145,11 @@ def _headless(
     layers = [_RepeatChannel(wanted)] if channels == 1 and wanted > 1 else []
     if pixel_max is None:
         network = NormalizedImages(channels, nn.Sequential(*layers, model))
+    elif wanted != 3:
+        raise ValueError(
+            "The 'pixel_max' parameter of torchvision_backbone is for models that take the three channels of ImageNet. "
+            f"{type(model).__name__} takes {wanted}: leave it None."
+        )
     else:
         normalize = Normalize(3)
         normalize.mean.copy_(torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * pixel_max)

@@ -16,8 +16,9 @@ def weighted_sampler(
 
     Rows come in passes of as many batches as it takes to hold them all. In a pass a row comes as often as its weight
     says, rounded up or down, and every batch takes one row of each of ``batch_size`` strata of equal weight, which
-    follow the classes: a class has its share of each batch, give or take a row. The gradients of such batches vary less
-    than those of rows drawn independently [1]_, most of all where a class is so rare that many batches would miss it.
+    follow the classes: a class has its share of each batch, to within less than two rows. The gradients of such batches
+    vary less than those of rows drawn independently [1]_, most of all where a class is so rare that many batches would
+    miss it.
 
     Parameters
     ----------

@@ -194,10 +194,16 @@ class TestTorchvisionBackbone:
         with pytest.raises(TypeError, match=r"The 'model' parameter .* must be a .* Got 'resnet18' instead\."):
             torchvision_backbone("resnet18")
 
-    @pytest.mark.parametrize("pixel_max", [0, -1, "imagenet"])
+    @pytest.mark.parametrize("pixel_max", [0, -1, np.inf, np.nan, "imagenet"])
     def test_refuses_pixel_max(self, resnet18, pixel_max):
         with pytest.raises(ValueError, match=r"The 'pixel_max' parameter of torchvision_backbone must be .* instead\."):
             torchvision_backbone(resnet18, pixel_max=pixel_max)
+
+    def test_refuses_pixel_max_for_a_model_of_grey_images(self, resnet18):
+        model = resnet18()
+        model.conv1 = nn.Conv2d(1, 64, 7)
+        with pytest.raises(ValueError, match=r"'pixel_max' parameter .* ResNet takes 1: leave it None"):
+            torchvision_backbone(model, pixel_max=1)((1, 32, 32))
 
     def test_names_what_does_not_fit(self, resnet18):
         models = pytest.importorskip("torchvision.models")

@@ -126,6 +126,14 @@ def test_the_file_is_written_once_and_beside_the_folder(root, monkeypatch):
     np.testing.assert_array_equal(again.y, first.y)
 
 
+@pytest.mark.parametrize("place", [".", "cat/cache"])
+def test_the_file_is_not_written_among_the_classes(root, place):
+    before = sorted(root.rglob("*"))
+    with pytest.raises(ValueError, match="cache_dir must not lie in root"):
+        load_image_folder(root, 8, cache_dir=root / place)
+    assert sorted(root.rglob("*")) == before
+
+
 def test_another_size_or_another_list_of_images_is_read_anew(root, tmp_path):
     load_image_folder(root, 8, cache_dir=tmp_path / "cache")
     assert load_image_folder(root, 6, cache_dir=tmp_path / "cache").X.shape == (7, 3, 6, 6)

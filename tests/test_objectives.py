@@ -284,8 +284,8 @@ def test_metric_objective_carries_the_gradient_and_its_weight():
     [
         (lambda e: 0.0, "float"),
         (lambda e: None, "NoneType"),
-        (lambda e: e.sum(dim=1), r"a tensor of shape \(32,\)"),
-        (lambda e: e.sum().view(1), r"a tensor of shape \(1,\)"),
+        (lambda e: e.sum(dim=1), r"a tensor of shape \(32,\) and dtype torch.float32"),
+        (lambda e: e.sum().view(1), r"a tensor of shape \(1,\) and dtype torch.float32"),
         (lambda e: {"loss": e.sum()}, "dict"),
     ],
     ids=["float", "None", "a loss per row", "one axis", "dict"],
@@ -308,8 +308,9 @@ def test_a_metric_loss_that_is_no_scalar_is_named(returned, got):
         (lambda batch: None, "NoneType"),
         (lambda batch: batch[1:], "a tensor of shape"),
         (lambda batch: batch.repeat(1, 2), "a tensor of shape"),
+        (lambda batch: batch.to(torch.float16), "a tensor of shape .* and dtype torch.float16"),
     ],
-    ids=["array", "None", "a row too few", "more columns"],
+    ids=["array", "None", "a row too few", "more columns", "another dtype"],
 )
 def test_an_augmentation_that_returns_no_such_batch_is_named(build, altered, got):
     objective = build(Uninformed(), augment=lambda batch, generator: altered(batch))

@@ -399,6 +399,21 @@ def test_scatter_kwargs_replace_the_defaults():
         assert_allclose(collection.get_edgecolor()[0], to_rgba("red"))
 
 
+@pytest.mark.parametrize("own", [{"linewidth": 2}, {"lw": 2}, {"ec": "red", "linewidths": 2}], ids=str)
+def test_scatter_kwargs_may_have_any_name_that_matplotlib_takes(own):
+    for collection in embedding_of(2).plot(scatter_kwargs=own).scatters_["given"]:
+        assert_allclose(collection.get_linewidth(), 2)
+        if "ec" in own:
+            assert_allclose(collection.get_edgecolor()[0], to_rgba("red"))
+
+
+@pytest.mark.parametrize(("name", "edges"), [("c", False), ("color", True)])
+def test_one_color_of_the_callers_takes_the_place_of_the_classes(name, edges):
+    for collection in embedding_of(2).plot(scatter_kwargs={name: "red"}).scatters_["given"]:
+        assert_allclose(np.unique(collection.get_facecolor(), axis=0), [to_rgba("red")])
+        assert (np.unique(collection.get_edgecolor(), axis=0).tolist() == [list(to_rgba("red"))]) == edges
+
+
 def test_embedding_display_refuses_unknown_kinds_and_odd_lengths():
     display = embedding_of(2)
     display.kinds = np.where(display.kinds == "test", "tset", "given")

@@ -142,8 +142,8 @@ def load_cifar_lt(
     ----------
     .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of
        Toronto, 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
-    .. [2] C. Wei, K. Sohn, C. Mellina, A. Yuille, F. Yang, "CReST: A Class-Rebalancing Self-Training Framework for
-       Imbalanced Semi-Supervised Learning", CVPR 2021, :doi:`10.1109/CVPR46437.2021.01071`.
+    .. [2] Y. Oh, D.-J. Kim, I. S. Kweon, "DASO: Distribution-Aware Semantics-Oriented Pseudo-label for Imbalanced
+       Semi-Supervised Learning", CVPR 2022, :arxiv:`2106.05682`.
 
     Examples
     --------

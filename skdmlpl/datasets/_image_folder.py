@@ -42,8 +42,8 @@ def load_image_folder(
     unlabeled : str, default=None
         Name of the subfolder whose images have no label.
     cache_dir : str or path-like, default=None
-        Folder for the file of all images. None takes the folder that `root` lies in. Images that are added, removed,
-        renamed or changed are noticed, and lead to another folder ``image-folder-...`` in there.
+        Folder for the file of all images, outside of `root`. None takes the folder that `root` lies in. Images that are
+        added, removed, renamed or changed are noticed, and lead to another folder ``image-folder-...`` in there.
     n_jobs : int, default=None
         Number of threads that read images. None is 1 unless in a :func:`joblib.parallel_config` context, -1 all
         processors.
@@ -67,7 +67,7 @@ def load_image_folder(
     FileNotFoundError
         If the folder, a class in it or an image in a class is missing.
     ValueError
-        If a file cannot be read as an image; the message names it.
+        If a file cannot be read as an image; the message names it. If `cache_dir` lies in `root`.
     OSError
         If `cache_dir` cannot be written to or has too little space.
 
@@ -98,6 +98,9 @@ def load_image_folder(
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root.absolute()}.")
+    cache_dir = root.absolute().parent if cache_dir is None else Path(cache_dir).expanduser()
+    if cache_dir.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"cache_dir must not lie in root, whose folders are classes. Got {cache_dir} in {root}.")
     subfolders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     target_names = [name for name in subfolders if name != unlabeled]
     if not target_names or (unlabeled is not None and unlabeled not in subfolders):
@@ -109,7 +112,7 @@ def load_image_folder(
     filenames, y = list_images(root, labels)
 
     folder = cache_folder(
-        root.absolute().parent if cache_dir is None else Path(cache_dir).expanduser(),
+        cache_dir,
         f"image-folder-{size}px",
         _describe(root, filenames),
         3 * size * size * len(filenames),

@@ -144,8 +144,8 @@ def make_long_tailed_split(
 
     References
     ----------
-    .. [1] C. Wei, K. Sohn, C. Mellina, A. Yuille, F. Yang, "CReST: A Class-Rebalancing Self-Training Framework for
-       Imbalanced Semi-Supervised Learning", CVPR 2021, :doi:`10.1109/CVPR46437.2021.01071`.
+    .. [1] Y. Oh, D.-J. Kim, I. S. Kweon, "DASO: Distribution-Aware Semantics-Oriented Pseudo-label for Imbalanced
+       Semi-Supervised Learning", CVPR 2022, :arxiv:`2106.05682`.
 
     Examples
     --------

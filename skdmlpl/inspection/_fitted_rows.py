@@ -36,6 +36,7 @@ def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -
     if len(others):
         raise ValueError(
             f"X and X_unlabeled must be the rows given to fit, in the same order. Row {others[0]} is not: the network "
-            "is more or less sure of its class than of that of the row that fit was given."
+            "is more or less sure of its class than of that of the row that fit was given. A pipeline transforms both: "
+            "give it X_unlabeled as it was before, too."
         )
     return embeddings.astype(np.float32, copy=False)

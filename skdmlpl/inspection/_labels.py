@@ -127,7 +127,7 @@ def explain_labels(
     X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
         As given to fit.
     X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
-        As given to fit.
+        As given to fit. A pipeline transforms it as it does `X`: where `fit` got it transformed, the one before.
     rows : int, array-like of shape (n_rows,) of int, or None, default=None
         Numbers of the rows to explain, as in ``transduction_``: the first of `X_unlabeled` has the number ``len(X)``.
         None explains every row without a given label.

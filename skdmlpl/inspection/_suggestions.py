@@ -98,7 +98,7 @@ def suggest_rows(
     X : array-like of shape (n_samples, n_features) or (n_samples, channels, height, width)
         As given to fit.
     X_unlabeled : array-like of shape (n_unlabeled, ...) or None, default=None
-        As given to fit.
+        As given to fit. A pipeline transforms it as it does `X`: where `fit` got it transformed, the one before.
     n_rows : int, default=10
         Number of rows to suggest; all unlabelled ones, in order, where there are no more.
     n_neighbors : int, default=10

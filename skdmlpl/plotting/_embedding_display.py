@@ -7,7 +7,14 @@ from sklearn.utils.validation import check_consistent_length
 
 from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
 from skdmlpl.plotting._classes import COLORS, GREY, MARKERS, class_codes, class_names, frequent_first
-from skdmlpl.plotting._figures import import_pyplot, label_classes, legend_beside, make_room, sizes_in_points
+from skdmlpl.plotting._figures import (
+    import_pyplot,
+    label_classes,
+    legend_beside,
+    make_room,
+    sizes_in_points,
+    with_own_look,
+)
 
 __all__ = ["EmbeddingDisplay"]
 
@@ -250,7 +257,7 @@ class EmbeddingDisplay:
             colors = plt.get_cmap(cmap)(np.linspace(0, 1, self.n_classes))
             markers = MARKERS[:1] * self.n_classes
         ranks = np.append(np.argsort(order), -1)[codes]  # 0 for the most frequent class; no class has code and rank -1
-        self._draw_rows(kinds, ranks, [*colors, GREY], [*markers, "x"], scatter_kwargs or {})
+        self._draw_rows(kinds, ranks, [*colors, GREY], [*markers, "x"], scatter_kwargs)
         ax.set(xlabel=self.axis_labels[0], ylabel=self.axis_labels[1], xticks=[], yticks=[])
         self._draw_legend(kinds, [names[i] for i in order], colors, markers)
         make_room(ax)
@@ -279,7 +286,8 @@ class EmbeddingDisplay:
                     "facecolors": "none" if kind == "test" else colors[rows],
                     "edgecolors": {"given": rcParams["text.color"], "test": colors[rows]}.get(kind),
                 }
-                self.scatters_[kind].append(self.ax_.scatter(*coordinates[rows].T, **look | scatter_kwargs))
+                look = with_own_look(look, scatter_kwargs)
+                self.scatters_[kind].append(self.ax_.scatter(*coordinates[rows].T, **look))
 
     def _draw_legend(self, kinds, names, colors, markers):
         from matplotlib import rcParams

@@ -31,6 +31,7 @@ __all__ = [
     "sizes_in_points",
     "text_size",
     "three_panels",
+    "with_own_look",
     "without_aliases",
 ]
 
@@ -156,8 +157,19 @@ def add_grid(ax: Axes) -> None:
 
 
 def without_aliases(line_kwargs: Mapping | None) -> dict:
-    """Return the keywords under their full names, so that they replace ours."""
+    """Return the keywords of a line under their full names, so that they replace ours."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
     return normalize_kwargs(line_kwargs, Line2D)
+
+
+def with_own_look(look: Mapping, scatter_kwargs: Mapping | None) -> dict:
+    """Return the keywords of a scatter plot, where the caller's replace ours under whatever name."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.collections import Collection
+
+    ours, own = normalize_kwargs(look, Collection), normalize_kwargs(scatter_kwargs, Collection)
+    replaced = {"c": {"facecolor"}, "color": {"facecolor", "edgecolor"}}
+    hidden = set().union(*(names for key, names in replaced.items() if key in own))
+    return {key: value for key, value in ours.items() if key not in hidden} | own
