@@ -155,8 +155,8 @@ def _altered(batch: Tensor, augment: Augmentation, generator: torch.Generator) -
     altered = _called("augmentation", augment, batch, generator)
     if not isinstance(altered, Tensor) or altered.shape != batch.shape or altered.dtype != batch.dtype:
         raise TypeError(
-            "The 'augmentation' parameter of DMLPseudoLabelClassifier must return what is like the batch, "
-            f"{_described(batch)}. Got {_described(altered)} instead."
+            "The 'augmentation' parameter of DMLPseudoLabelClassifier must return a tensor of the dtype and "
+            f"shape of the batch, {_described(batch)}. Got {_described(altered)} instead."
         )
     return altered
 
