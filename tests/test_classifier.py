@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier, _defaults, _network
+from skdmlpl import DMLPseudoLabelClassifier, _classifier, _defaults, _network, _rounds
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.model_selection import LabeledStratifiedKFold
@@ -726,6 +726,21 @@ def test_held_out_rows_decide_how_long_a_small_table_is_trained(problem, numbers
     # It is but a choice: the rest is as if these numbers had been given.
     given = clone(default).set_params(**numbers).fit(rows, y)
     np.testing.assert_array_equal(model.transform(more), given.transform(more))
+
+
+def test_held_out_rows_are_not_looked_at(monkeypatch):
+    tried = {}
+
+    def choose(plans, y, fit_and_classify, generator):
+        tried["plan"] = plans[0]
+        tried["logits"] = fit_and_classify(plans[0], np.where(np.arange(60) < 30, y, -1), np.arange(30, 60))
+        return plans[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_classifier, "choose_plan", choose)
+        DMLPseudoLabelClassifier(max_rounds=0, random_state=0).fit(X, Y)
+    alone = classifier(max_rounds=0, n_steps=tried["plan"].n_steps, metric_weight=0.0).fit(X[:30], Y[:30])
+    np.testing.assert_allclose(_rounds.softmax(tried["logits"]), alone.predict_proba(X[30:]), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("many", "n_networks"), [(60, 2), (61, 1)])
