@@ -29,7 +29,7 @@ from skdmlpl._progress import print_choice, run_rounds, step_printer
 from skdmlpl._rounds import pseudo_label_rounds, softmax
 from skdmlpl._rows import Rows
 from skdmlpl._runtime import all_or_nothing, draw_seed, isolated_torch, resolve_device
-from skdmlpl._training import classify_in_batches, embed_in_batches, forward_in_batches
+from skdmlpl._training import classify_in_batches, embed_in_batches
 from skdmlpl._validation import (
     HasMethods,
     Interval,
@@ -354,7 +354,7 @@ class DMLPseudoLabelClassifier(
 
         def classify_after(plan, known, held_out):
             # The metric loss would take half of the time, and hardly changes which plan is better.
-            return forward_in_batches(learn(replace(plan, metric_weight=0.0), known), rows, held_out)[1]
+            return classify_in_batches(learn(replace(plan, metric_weight=0.0), known), rows, held_out)
 
         with isolated_torch(seed, device):
             plan = choose_plan(plans, codes, classify_after, torch.Generator().manual_seed(seed))

@@ -26,6 +26,9 @@ _INPUT_DROPOUT = 0.3
 _SKIP_SCALE = 1 / 12
 # Standardised values beyond this are outliers, and squashed.
 _CLIP = 3.0
+# A column that is the same for all rows, through which the direction of the others tells of their length: the fewer
+# there are, the more it counts.
+_LIFT = 4.0
 
 
 def mlp(
@@ -133,9 +136,29 @@ class _StandardizedTable(nn.Module):
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
     def forward(self, rows: Tensor) -> Tensor:
+        return self.network(self._standardize(rows))
+
+    def neighbor_features(self, features: Tensor, rows: Tensor) -> Tensor:
+        """Return what neighbours of rows (b, n_features) are looked for by: their features, and beside them the row.
+
+        Both count the same. What a network has not been taught it forgets, and its mistakes look sure of themselves;
+        rows as they came know nothing of the labels, and see what it does not [1]_.
+
+        References
+        ----------
+        .. [1] Blum, Mitchell, "Combining labeled and unlabeled data with co-training", COLT 1998,
+           :doi:`10.1145/279943.279962`.
+        """
+        if isinstance(self.network, _BesideItself):
+            features, row = features.tensor_split([-len(self.mean)], dim=1)
+        else:
+            row = F.pad(self._standardize(rows), (0, 1), value=_LIFT)
+        return torch.cat([F.normalize(features), F.normalize(row)], dim=1)
+
+    def _standardize(self, rows: Tensor) -> Tensor:
         standardized = (rows.to(self.mean.dtype) - self.mean) * self.scale
         standardized = standardized.to(next(self.network.parameters()).dtype)
-        return self.network(standardized / (1 + (standardized / _CLIP).square()).sqrt())
+        return standardized / (1 + (standardized / _CLIP).square()).sqrt()
 
 
 class _PeriodicEmbedding(nn.Module):

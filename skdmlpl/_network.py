@@ -88,12 +88,25 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
+        features = self._features(batch)
+        return F.normalize(features), self.head(features)
+
+    def compare(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what neighbours are looked for by (b, d), of unit length, and logits (b, n_classes) of a batch.
+
+        Of a backbone with a method ``neighbor_features``, that is what it makes of the features and the rows.
+        """
+        features = self._features(batch)
+        if hasattr(self.backbone, "neighbor_features"):
+            return F.normalize(self.backbone.neighbor_features(features, batch)), self.head(features)
+        return F.normalize(features), self.head(features)
+
+    def _features(self, batch: Tensor) -> Tensor:
         with mixed_precision(batch, self.training):
             features = self.backbone(batch)
             if self.mirror and not self.training:
                 features = (features + self.backbone(batch.flip(-1))) / 2
-        features = (features.to(self.head.weight.dtype) - self.center) * self.scale
-        return F.normalize(features), self.head(features)
+        return (features.to(self.head.weight.dtype) - self.center) * self.scale
 
 
 class Committee(nn.Module):
@@ -129,8 +142,17 @@ class Committee(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""
-        embeddings, logits = zip(*(member(batch) for member in self.members), strict=True)
-        return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5, torch.stack(logits).mean(dim=0)
+        return _joined([member(batch) for member in self.members])
+
+    def compare(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what neighbours are looked for by (b, d), of unit length, and logits (b, n_classes) of a batch."""
+        return _joined([member.compare(batch) for member in self.members])
+
+
+def _joined(outputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Put unit vectors side by side, scaled to a unit vector again, and take the mean of the logits."""
+    units, logits = zip(*outputs, strict=True)
+    return torch.cat(units, dim=1) / len(units) ** 0.5, torch.stack(logits).mean(dim=0)
 
 
 def mixed_precision(batch: Tensor, training: bool) -> AbstractContextManager:

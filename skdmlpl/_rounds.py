@@ -12,7 +12,7 @@ from skdmlpl._network import Committee, EmbeddingNetwork
 from skdmlpl._objectives import classification_objective, metric_objective
 from skdmlpl._prior import estimate_prior
 from skdmlpl._rows import Rows
-from skdmlpl._training import Budget, Training, forward_in_batches
+from skdmlpl._training import Budget, Training, compare_in_batches
 from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundRecord
 
 __all__ = ["Plan", "pseudo_label_rounds"]
@@ -172,13 +172,13 @@ class View(NamedTuple):
     """What one network sees in some of the rows."""
 
     index: np.ndarray  # (n,), of the rows
-    embeddings: np.ndarray  # (n, d)
+    embeddings: np.ndarray  # (n, d), what neighbours are looked for by
     logits: np.ndarray  # (n, n_classes)
 
     @classmethod
     def of(cls, network: EmbeddingNetwork, rows: Rows, chosen: np.ndarray) -> "View":
         index = np.flatnonzero(chosen)
-        return cls(index, *forward_in_batches(network, rows, index))
+        return cls(index, *compare_in_batches(network, rows, index))
 
 
 def merge(views: Sequence[View], parts: Sequence[np.ndarray], n_rows: int) -> np.ndarray:

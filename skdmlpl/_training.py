@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from skdmlpl._network import Committee, EmbeddingNetwork
 from skdmlpl._objectives import Objective
 from skdmlpl._optimizer import AdamW
 from skdmlpl._rows import Rows
@@ -17,9 +18,9 @@ __all__ = [
     "Budget",
     "Training",
     "classify_in_batches",
+    "compare_in_batches",
     "embed_in_batches",
     "flush_denormals",
-    "forward_in_batches",
     "own_precision",
 ]
 
@@ -116,30 +117,36 @@ class Training:
         return values
 
 
-def forward_in_batches(
-    network: nn.Module, rows: Rows, index: np.ndarray | None = None
+def compare_in_batches(
+    network: EmbeddingNetwork | Committee, rows: Rows, index: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings (n, d) and logits (n, n_classes), in the dtype of the network's weights.
+    """Return what neighbours are looked for by (n, d), and logits (n, n_classes), in the dtype of the weights.
 
     Of all rows, or of those of ``index`` (n,).
     """
-    embeddings, logits = _collect(network, rows, slice(2), index)
-    return embeddings, logits
+    places, logits = _collect(network, network.compare, rows, slice(2), index)
+    return places, logits
 
 
 def embed_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
     """Return the embeddings (n, d) of all rows; their logits are not kept."""
-    (embeddings,) = _collect(network, rows, slice(1))
+    (embeddings,) = _collect(network, network, rows, slice(1))
     return embeddings
 
 
-def classify_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
-    """Return the logits (n, n_classes) of all rows; their embeddings, which are far larger, are not kept."""
-    (logits,) = _collect(network, rows, slice(1, 2))
+def classify_in_batches(network: nn.Module, rows: Rows, index: np.ndarray | None = None) -> np.ndarray:
+    """Return the logits (n, n_classes) of all rows, or those of ``index`` (n,); embeddings, far larger, are not kept."""
+    (logits,) = _collect(network, network, rows, slice(1, 2), index)
     return logits
 
 
-def _collect(network: nn.Module, rows: Rows, keep: slice, index: np.ndarray | None = None) -> list[np.ndarray]:
+def _collect(
+    network: nn.Module,
+    forward: Callable[[Tensor], tuple[Tensor, ...]],
+    rows: Rows,
+    keep: slice,
+    index: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Run the network over all rows, or those of ``index``; return those of its outputs that are to be kept."""
     network.eval()
     n_rows = len(rows) if index is None else len(index)
@@ -147,7 +154,7 @@ def _collect(network: nn.Module, rows: Rows, keep: slice, index: np.ndarray | No
     start = 0
     with torch.inference_mode(), own_precision(rows.device):
         for batch in rows.batches(index=index):
-            parts = [output.cpu().numpy() for output in network(batch)[keep]]
+            parts = [output.cpu().numpy() for output in forward(batch)[keep]]
             if start == 0:  # filled in place: joining the parts at the end would hold everything twice
                 wholes = [np.empty((n_rows, part.shape[1]), dtype=part.dtype) for part in parts]
             for whole, part in zip(wholes, parts, strict=True):

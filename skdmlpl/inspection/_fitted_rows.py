@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skdmlpl._rows import Rows
-from skdmlpl._training import forward_in_batches
+from skdmlpl._training import compare_in_batches
 from skdmlpl._validation import final_step, has_no_rows
 
 __all__ = ["embed_fitted_rows", "estimator_and_rows"]
@@ -31,7 +31,7 @@ def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) ->
 
 def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
     """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
-    embeddings, logits = forward_in_batches(estimator.network_, rows, index)
+    embeddings, logits = compare_in_batches(estimator.network_, rows, index)
     others = index[np.abs(logits.max(axis=1) - estimator._top_logits[index]) > _SAME_ROWS]
     if len(others):
         raise ValueError(
