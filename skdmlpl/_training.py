@@ -135,7 +135,7 @@ def embed_in_batches(network: nn.Module, rows: Rows) -> np.ndarray:
 
 
 def classify_in_batches(network: nn.Module, rows: Rows, index: np.ndarray | None = None) -> np.ndarray:
-    """Return the logits (n, n_classes) of all rows, or those of ``index`` (n,); embeddings, far larger, are not kept."""
+    """Return logits (n, n_classes) of all rows, or those of ``index`` (n,); embeddings, far larger, are not kept."""
     (logits,) = _collect(network, network, rows, slice(1, 2), index)
     return logits
 

@@ -34,7 +34,8 @@ def check_backbone(backbone: nn.Module | BackboneFactory, input_shape: tuple[int
     """Check a network, or a function that builds one, against :class:`skdmlpl.interfaces.BackboneFactory`.
 
     Rows must become finite vectors of one length, in batches of any size. In evaluation mode, a row's vector must not
-    depend on chance or on the other rows. Every parameter that is to be trained must get a gradient.
+    depend on chance or on the other rows. Every parameter that is to be trained must get a gradient. A method
+    ``neighbor_features`` must return a finite vector of each row.
 
     Parameters
     ----------
@@ -77,6 +78,12 @@ def check_backbone(backbone: nn.Module | BackboneFactory, input_shape: tuple[int
             difference <= 1e-3 * together.abs().max(),
             got=f"a difference of {difference:.2g} between a row alone and the same row in a batch",
         )
+        if hasattr(network, "neighbor_features"):
+            places = part.attempt("say what neighbours are looked for by", network.neighbor_features, together, batch)
+            shape = tuple(getattr(places, "shape", ()))
+            what = "return a finite vector of each row from neighbor_features"
+            part.must(what, len(shape) == 2 and shape[0] == _N_ROWS, got=f"shape {shape}")
+            part.must(what, bool(torch.isfinite(places).all()), got="numbers that are not finite")
         _check_gradient_reaches_parameters(part, network.train(), batch)
 
 

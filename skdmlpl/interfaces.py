@@ -30,7 +30,9 @@ class BackboneFactory(Protocol):
 
     A ready ``nn.Module`` may be given in its place; it is copied, never trained in place. A network with a method
     ``adapt(batches)`` is handed all training inputs once, batch by batch, before training: the place to learn
-    unsupervised statistics such as column means.
+    unsupervised statistics such as column means. One with a method ``neighbor_features(features, rows)`` says by what
+    the neighbours of rows are looked for: it gets ``(b, d)``, its output on these rows shifted and scaled, and returns
+    ``(b, k)``, of which the direction counts. Without it, the features alone are compared.
 
     Examples
     --------
@@ -183,7 +185,7 @@ class Selector(Protocol):
         Parameters
         ----------
         embeddings : ndarray of shape (n_samples, d), float32
-            Unit-length embeddings of the rows.
+            Unit-length embeddings of the rows; in the default network for tables, beside the rows themselves.
         y : ndarray of shape (n_samples,), int
             Class index 0 .. n_classes - 1 of the rows labelled by the user, -1 elsewhere. Every class occurs.
         proba : ndarray of shape (n_samples, n_classes), float32

@@ -76,6 +76,22 @@ def test_foreign_module_passes_and_is_not_touched():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+class Compares(nn.Linear):
+    """A backbone whose ``neighbor_features`` returns what it is told to."""
+
+    def __init__(self, places):
+        super().__init__(5, 3)
+        self.neighbor_features = places
+
+
+def test_neighbor_features_must_be_a_finite_vector_of_each_row():
+    check_backbone(Compares(lambda features, rows: torch.cat([features, rows], dim=1)), TABLE)
+    refused("finite vector of each row", check_backbone, Compares(lambda features, rows: features[:2]), TABLE)
+    refused("finite vector of each row", check_backbone, Compares(lambda features, rows: features[0]), TABLE)
+    refused("not finite", check_backbone, Compares(lambda features, rows: features / 0), TABLE)
+    refused("looked for", check_backbone, Compares(lambda features: features), TABLE)
+
+
 def test_frozen_parameters_need_no_gradient():
     network = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
     network[0].requires_grad_(False)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from skdmlpl._mlp import MANY_COLUMNS
 from skdmlpl._rows import Rows
@@ -53,6 +54,39 @@ def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
     output.square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
+
+
+@widths
+def test_neighbors_are_looked_for_by_features_and_rows_alike(n_features):
+    """Cosines are the mean of those of the features and of those of the standardised rows."""
+    rows = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (40, n_features)))
+    network = adapted(rows.numpy())
+    with torch.no_grad():
+        features = network(rows) - network(rows).mean(dim=0)
+        places = network.neighbor_features(features, rows)
+    assert (places.norm(dim=1) ** 2).numpy() == pytest.approx(2, rel=1e-5)
+    learned, row = places[:, :128], places[:, 128:]
+    assert learned.numpy() == pytest.approx(F.normalize(features[:, :128]).numpy())
+    assert row.norm(dim=1).numpy() == pytest.approx(1, rel=1e-5)
+    expected = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) if n_features < MANY_COLUMNS else 1)
+    if n_features < MANY_COLUMNS:
+        expected = F.pad(expected / (1 + (expected / 3) ** 2) ** 0.5, (0, 1), value=4)
+    else:
+        scale = (expected**2).mean() ** 0.5  # the same for all columns, as their spreads are alike
+        expected = F.normalize(expected / scale / (1 + (expected / scale / 3) ** 2) ** 0.5)
+        expected -= expected.mean(dim=0)
+    assert row.numpy() == pytest.approx(F.normalize(expected).numpy(), abs=1e-5)
+
+
+def test_rows_of_one_direction_are_no_neighbors_if_their_lengths_differ():
+    """Not in few columns, where each is a measurement of its own: a vector and its half would be the same place."""
+    angles = torch.linspace(0, 6.28, 60, dtype=torch.float64)
+    circle = torch.stack([angles.cos(), angles.sin()], dim=1)
+    rows = torch.cat([circle, 0.5 * circle])
+    network = adapted(rows.numpy())
+    row = network.neighbor_features(torch.zeros(120, 128), rows)[:, 128:]
+    between, along = (row[:60] - row[60:]).norm(dim=1), (row[:59] - row[1:60]).norm(dim=1)
+    assert between.min() > 3 * along.max()
 
 
 @widths

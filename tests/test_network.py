@@ -15,7 +15,7 @@ from skdmlpl._mlp import mlp
 from skdmlpl._network import EmbeddingNetwork, build_committee, build_network, mixed_precision
 from skdmlpl._objectives import Objective
 from skdmlpl._rows import Rows
-from skdmlpl._training import Budget, Training, forward_in_batches
+from skdmlpl._training import Budget, Training, compare_in_batches
 
 EXAMPLE = torch.arange(8.0).view(2, 4)
 
@@ -54,6 +54,43 @@ def test_a_committee_says_what_its_members_say_in_the_mean():
     assert committee.device == torch.device("cpu")
     # Heads differ from the start, whatever the backbone.
     assert not torch.equal(apart[0][1], apart[1][1])
+
+
+class WithNeighborFeatures(nn.Linear):
+    def neighbor_features(self, features, rows):
+        self.given = features, rows
+        return torch.cat([features, 2 * rows], dim=1)
+
+
+def test_a_backbone_may_say_by_what_neighbors_are_looked_for():
+    network = build_network(WithNeighborFeatures(4, 6), EXAMPLE, n_classes=3)
+    rows = torch.randn(50, 4)
+    network.adapt(Rows(rows.numpy()))
+    places, logits = network.compare(rows)
+    embeddings, same_logits = network(rows)
+    features, given = network.backbone.given
+    assert given is rows
+    torch.testing.assert_close(F.normalize(features), embeddings)
+    torch.testing.assert_close(features.norm(dim=1).mean(), torch.tensor(1.0))
+    torch.testing.assert_close(places, F.normalize(torch.cat([features, 2 * rows], dim=1)))
+    torch.testing.assert_close(logits, same_logits)
+
+
+def test_without_a_word_from_the_backbone_neighbors_are_those_of_the_embeddings():
+    network = build_network(nn.Linear(4, 6), EXAMPLE, n_classes=3)
+    rows = torch.randn(50, 4)
+    for part, expected in zip(network.compare(rows), network(rows), strict=True):
+        assert torch.equal(part, expected)
+
+
+def test_a_committee_compares_by_the_mean_of_its_members_cosines():
+    committee = build_committee(lambda shape: WithNeighborFeatures(4, 6), EXAMPLE, n_classes=3, n_networks=2)
+    rows = torch.randn(50, 4)
+    places, logits = committee.compare(rows)
+    assert places.shape == (50, 20)
+    apart = [member.compare(rows)[0] for member in committee.members]
+    torch.testing.assert_close(places @ places.T, sum(one @ one.T for one in apart) / 2)
+    torch.testing.assert_close(logits, committee(rows)[1])
 
 
 def test_each_member_of_a_committee_learns_the_scale_of_its_features():
@@ -140,7 +177,7 @@ def test_in_mixed_precision_a_network_trains_in_float32(monkeypatch):
     Training(network, Budget(50, 0.02, 0.0)).run([objective], 50)
     assert objective.draw()[0].item() < 0.5 * before
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-    outputs = forward_in_batches(network, Rows(images.numpy()))
+    outputs = compare_in_batches(network, Rows(images.numpy()))
     assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
     assert set(inside) == {torch.bfloat16}
 

@@ -205,10 +205,10 @@ def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypa
         return metric(network, rows, labels, weights, *args, **kwargs)
 
     objective, metric = _rounds.classification_objective, _rounds.metric_objective
-    forward = _rounds.forward_in_batches
+    forward = _rounds.compare_in_batches
     monkeypatch.setattr(_rounds, "classification_objective", spy_on_lessons)
     monkeypatch.setattr(_rounds, "metric_objective", spy_on_comparisons)
-    monkeypatch.setattr(_rounds, "forward_in_batches", spy_on_looks)
+    monkeypatch.setattr(_rounds, "compare_in_batches", spy_on_looks)
     network, rows, y = setup(n_networks=n_networks)
     records = list(rounds(network, rows, y, select=select, plan=replace(PLAN, n_steps=20, learning_rate=2e-2)))
     given = np.flatnonzero(y >= 0)

@@ -15,9 +15,9 @@ from skdmlpl._training import (
     Training,
     WeightAverage,
     classify_in_batches,
+    compare_in_batches,
     embed_in_batches,
     flush_denormals,
-    forward_in_batches,
 )
 
 BUDGET = Budget(n_steps=100, learning_rate=0.05, weight_decay=0.0)
@@ -178,13 +178,13 @@ def test_legs_share_one_schedule_and_end_with_the_average():
     assert ends[0] < path[25]
 
 
-def test_forward_in_batches_agrees_with_one_pass():
+def test_compare_in_batches_agrees_with_one_pass():
     X = np.random.default_rng(0).normal(size=(41, 5)).astype(np.float32)
     backbone = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout())
     network = build_network(backbone, torch.from_numpy(X[:2]), n_classes=3).train()
     rows = Rows(X[:10], X[10:])
     rows.batches = lambda index: Rows.batches(rows, 4, index)
-    embeddings, logits = forward_in_batches(network, rows)
+    embeddings, logits = compare_in_batches(network, rows)
     assert not network.training
     with torch.no_grad():
         expected = network(torch.from_numpy(X))
@@ -194,7 +194,7 @@ def test_forward_in_batches_agrees_with_one_pass():
     np.testing.assert_array_equal(embed_in_batches(network, rows), embeddings)
     np.testing.assert_array_equal(classify_in_batches(network, rows), logits)
     some = np.array([3, 40, 0, 11, 12, 13])
-    for part, whole in zip(forward_in_batches(network, rows, some), (embeddings, logits), strict=True):
+    for part, whole in zip(compare_in_batches(network, rows, some), (embeddings, logits), strict=True):
         np.testing.assert_allclose(part, whole[some], atol=1e-5)
 
 
