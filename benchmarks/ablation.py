@@ -10,12 +10,13 @@ from unittest import mock
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from benchmarks import image_data
 from benchmarks.data import DISTRIBUTIONS, PROBLEMS, Problem, load
 from benchmarks.features import RESULTS, environment, mean_std, write
 from benchmarks.scores import balanced_accuracy, class_recalls, geometric_mean
-from skdmlpl import DMLPseudoLabelClassifier, _objectives, _rounds, _training, selectors
+from skdmlpl import DMLPseudoLabelClassifier, _mlp, _objectives, _rounds, _training, selectors
 from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
@@ -47,11 +48,21 @@ def _admit_labels_alone(proposed: PseudoLabels, y: np.ndarray, share: float) -> 
     return _admit(proposed._replace(proba=None), y, share)
 
 
+def _rows_alone(self: nn.Module, features: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Look for neighbours by nothing that was learned."""
+    n_learned = features.shape[1] - (len(self.mean) if len(self.mean) >= _mlp.MANY_COLUMNS else 0)
+    return _neighbor_features(self, features, rows)[:, n_learned:]
+
+
 VARIANTS = {
     "the method": Variant(),
     "no unlabelled rows": Variant({"max_rounds": 0}),
     "no neighbours (network's confidence alone)": Variant({"selector": ConfidenceSelector()}),
     "no graph (clusters of labelled rows vote)": Variant({"selector": NearestNeighborSelector()}),
+    "no rows beside their embeddings": Variant(
+        patches=((_mlp._StandardizedTable, "neighbor_features", lambda self, features, rows: features),)
+    ),
+    "no embeddings beside the rows": Variant(patches=((_mlp._StandardizedTable, "neighbor_features", _rows_alone),)),
     "no class normalisation of votes": Variant(
         patches=((selectors, "_class_normalized_labels", _unnormalized_labels),)
     ),
@@ -70,6 +81,7 @@ VARIANTS = {
     "nothing, but two networks": Variant({"n_networks": 2}),
     "no unlabelled rows, but two networks": Variant({"max_rounds": 0, "n_networks": 2}),
 }
+_neighbor_features = _mlp._StandardizedTable.neighbor_features
 _WeightAverage = _training.WeightAverage
 _admit = _rounds.admit
 

@@ -28,7 +28,9 @@ _SKIP_SCALE = 1 / 12
 _CLIP = 3.0
 # A column that is the same for all rows, through which the direction of the others tells of their length: the fewer
 # there are, the more it counts.
-_LIFT = 4.0
+_LIFT = 6.0
+# How often a row counts beside its features where neighbours are looked for.
+_ROW_WEIGHT = 2.0
 
 
 def mlp(
@@ -141,8 +143,8 @@ class _StandardizedTable(nn.Module):
     def neighbor_features(self, features: Tensor, rows: Tensor) -> Tensor:
         """Return what neighbours of rows (b, n_features) are looked for by: their features, and beside them the row.
 
-        Both count the same. What a network has not been taught it forgets, and its mistakes look sure of themselves;
-        rows as they came know nothing of the labels, and see what it does not [1]_.
+        What a network has not been taught it forgets, and its mistakes look sure of themselves; rows as they came know
+        nothing of the labels, and see what it does not [1]_.
 
         References
         ----------
@@ -153,7 +155,7 @@ class _StandardizedTable(nn.Module):
             features, row = features.tensor_split([-len(self.mean)], dim=1)
         else:
             row = F.pad(self._standardize(rows), (0, 1), value=_LIFT)
-        return torch.cat([F.normalize(features), F.normalize(row)], dim=1)
+        return torch.cat([F.normalize(features), math.sqrt(_ROW_WEIGHT) * F.normalize(row)], dim=1)
 
     def _standardize(self, rows: Tensor) -> Tensor:
         standardized = (rows.to(self.mean.dtype) - self.mean) * self.scale
