@@ -48,11 +48,12 @@ class DMLPseudoLabelClassifier(
 ):
     r"""Deep metric learning based pseudo-labelling, for few labels and imbalanced classes.
 
-    A network learns to put rows of one class close together, from labelled and unlabelled rows. In its embedding,
-    labels spread from the labelled rows to their nearest neighbours and on; the most reliable of these pseudo-labels
-    train the network further, and this repeats until every unlabelled row has one. Votes, quotas and losses are
-    normalised by class size, so that rare classes are treated as fairly as frequent ones: `predict` aims at a high
-    mean recall over the classes, not at a high accuracy on the (imbalanced) training distribution.
+    A network learns to put rows of one class close together, from labelled and unlabelled rows. In its embedding (of
+    tables, beside the rows themselves) labels spread from the labelled rows to their nearest neighbours and on; the
+    most reliable of these pseudo-labels train the network further, and this repeats until every unlabelled row has one.
+    Votes, quotas and losses are normalised by class size, so that rare classes are treated as fairly as frequent ones:
+    `predict` aims at a high mean recall over the classes, not at a high accuracy on the (imbalanced) training
+    distribution.
 
     The method follows DML-PL [1]_. Of that paper only the abstract is public: its three modules and its loop are kept,
     and losses, network and schedules are this package's own.

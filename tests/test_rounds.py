@@ -183,6 +183,29 @@ def test_views_are_put_together_by_row():
     np.testing.assert_array_equal(merge(views, parts, 5), [[10], [21], [22], [13], [24]])
 
 
+def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
+    class Compares(nn.Linear):
+        def neighbor_features(self, features, rows):
+            return torch.cat([features, rows], dim=1)
+
+    seen = []
+
+    def select(embeddings, y, proba):
+        seen.append(embeddings)
+        return PseudoLabels(proba.argmax(axis=1), np.ones(len(y)), None)
+
+    _, rows, y = setup()
+    network = build_committee(Compares(4, 16), rows[slice(2)], 3, n_networks=1)
+    list(rounds(network, rows, y, select=select))
+    X = rows[np.arange(50)].numpy()
+    for places in seen:
+        assert places.shape == (50, 20)
+        factor = places[:, 16:] / X
+        np.testing.assert_allclose(factor, factor[:, :1].repeat(4, axis=1), rtol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1, rtol=1e-5)
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("n_networks", [2, 3])
 def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypatch):
     """Each says of its own fold what the others learn from then on; in the last round all learn from all rows."""

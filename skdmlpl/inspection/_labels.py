@@ -111,12 +111,12 @@ def explain_labels(
 ) -> LabelReport:
     r"""Say of rows given to fit which labels they have, since when, how surely, and which labelled rows speak for it.
 
-    The votes are those of the labelled rows that lie nearest in the final embedding: of every class the `n_neighbors`
-    nearest (all, where a class has fewer) vote with :math:`e^{\cos / 0.1}` divided by their number, so that a class
-    of three rows has as much of a say as one of a thousand. A labelled row does not vote on itself: where its own label
-    gets few of the votes, look at it again.
+    The votes are those of the labelled rows that lie nearest by the final network, as the fit looks for neighbours: of
+    every class the `n_neighbors` nearest (all, where a class has fewer) vote with :math:`e^{\cos / 0.1}` divided by
+    their number, so that a class of three rows has as much of a say as one of a thousand. A labelled row does not vote
+    on itself: where its own label gets few of the votes, look at it again.
 
-    The label itself came about in the last round, from an earlier state of the embedding, by the rule of the selector
+    The label itself came about in the last round, from an earlier state of the network, by the rule of the selector
     and with the consent of the network. Votes that contradict the label are therefore possible. They are a reason to
     look at the row.
 

@@ -81,7 +81,7 @@ def suggest_rows(
     A label is worth most where the row's own is unreliable, where many rows are like it, and in rare classes. Let
     :math:`u_i` be one minus the reliability of the label of row :math:`i`, :math:`n_i` the number of unlabelled rows
     with the same label, and :math:`a_{ji} = \max(0, \cos)^3` where :math:`i` is among the :math:`k` nearest neighbours
-    of :math:`j` in the final embedding, else 0. The row of the largest
+    of :math:`j` by the final network, as the fit looks for them, else 0. The row of the largest
 
     .. math:: \frac{u_i}{n_i} \Big( 1 + \frac{1}{k} \sum_j a_{ji} \Big)
 
