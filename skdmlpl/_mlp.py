@@ -29,7 +29,7 @@ _CLIP = 3.0
 # A column that is the same for all rows, through which the direction of the others tells of their length: the fewer
 # there are, the more it counts.
 _LIFT = 6.0
-# How often a row counts beside its features where neighbours are looked for.
+# What a row counts where neighbours are looked for, beside its features, which count 1.
 _ROW_WEIGHT = 2.0
 
 

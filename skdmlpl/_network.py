@@ -96,10 +96,10 @@ class EmbeddingNetwork(nn.Module):
 
         Of a backbone with a method ``neighbor_features``, that is what it makes of the features and the rows.
         """
-        features = self._features(batch)
+        compared = features = self._features(batch)
         if hasattr(self.backbone, "neighbor_features"):
-            return F.normalize(self.backbone.neighbor_features(features, batch)), self.head(features)
-        return F.normalize(features), self.head(features)
+            compared = self.backbone.neighbor_features(features, batch)
+        return F.normalize(compared), self.head(features)
 
     def _features(self, batch: Tensor) -> Tensor:
         with mixed_precision(batch, self.training):
