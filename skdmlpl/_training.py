@@ -21,6 +21,7 @@ __all__ = [
     "compare_in_batches",
     "embed_in_batches",
     "flush_denormals",
+    "forward_in_batches",
     "own_precision",
 ]
 
@@ -115,6 +116,14 @@ class Training:
         self._optimizer.step()
         self._average.update()
         return values
+
+
+def forward_in_batches(
+    network: nn.Module, rows: Rows, index: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings (n, d) and logits (n, n_classes) of all rows, or of those of ``index`` (n,)."""
+    embeddings, logits = _collect(network, network, rows, slice(2), index)
+    return embeddings, logits
 
 
 def compare_in_batches(

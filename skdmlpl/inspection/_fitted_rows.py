@@ -4,10 +4,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skdmlpl._rows import Rows
-from skdmlpl._training import compare_in_batches
+from skdmlpl._training import compare_in_batches, forward_in_batches
 from skdmlpl._validation import final_step, has_no_rows
 
-__all__ = ["embed_fitted_rows", "estimator_and_rows"]
+__all__ = ["compare_fitted_rows", "embed_fitted_rows", "estimator_and_rows"]
 
 # What a fit leaves of its rows and rounds.
 _RECORD = ["history_", "labeled_iter_", "transduction_", "label_distributions_", "unlabeled_prior_", "classes_"]
@@ -31,7 +31,15 @@ def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) ->
 
 def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
     """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
-    embeddings, logits = compare_in_batches(estimator.network_, rows, index)
+    return _checked(estimator, index, *forward_in_batches(estimator.network_, rows, index))
+
+
+def compare_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
+    """Return what neighbours of the rows are looked for by (n, d), float32, having checked the same."""
+    return _checked(estimator, index, *compare_in_batches(estimator.network_, rows, index))
+
+
+def _checked(estimator: BaseEstimator, index: np.ndarray, vectors: np.ndarray, logits: np.ndarray) -> np.ndarray:
     others = index[np.abs(logits.max(axis=1) - estimator._top_logits[index]) > _SAME_ROWS]
     if len(others):
         raise ValueError(
@@ -39,4 +47,4 @@ def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -
             "is more or less sure of its class than of that of the row that fit was given. A pipeline transforms both: "
             "give it X_unlabeled as it was before, too."
         )
-    return embeddings.astype(np.float32, copy=False)
+    return vectors.astype(np.float32, copy=False)

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from skdmlpl._validation import check_positive_integer
-from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
+from skdmlpl.inspection._fitted_rows import compare_fitted_rows, estimator_and_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +172,7 @@ def explain_labels(
 
     needed = given.copy()
     needed[rows] = True
-    embeddings = torch.from_numpy(embed_fitted_rows(estimator, training_rows, np.flatnonzero(needed)))
+    embeddings = torch.from_numpy(compare_fitted_rows(estimator, training_rows, np.flatnonzero(needed)))
     place = np.cumsum(needed) - 1  # of a row among those embedded
     votes, voters, shares = _vote(
         embeddings[place[rows]],

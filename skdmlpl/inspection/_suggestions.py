@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from skdmlpl._validation import check_positive_integer
-from skdmlpl.inspection._fitted_rows import embed_fitted_rows, estimator_and_rows
+from skdmlpl.inspection._fitted_rows import compare_fitted_rows, estimator_and_rows
 from skdmlpl.neighbors import knn_graph
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def suggest_rows(
     if len(unlabeled) == 0:
         raise ValueError("suggest_rows needs unlabelled rows. Every row given to fit has a label.")
 
-    embeddings = embed_fitted_rows(estimator, training_rows, np.arange(len(training_rows)))[unlabeled]
+    embeddings = compare_fitted_rows(estimator, training_rows, np.arange(len(training_rows)))[unlabeled]
     codes, reliability = _labels_to_review(estimator, unlabeled)
     likeness = _likeness(embeddings, n_neighbors)
     influence = likeness.sum(axis=1)
