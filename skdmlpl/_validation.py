@@ -5,7 +5,8 @@ The only module that imports names scikit-learn does not document.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 _IMAGE_NDIM = 4
+# How the messages begin, or go on, where columns of text or of dates cannot be taken for numbers.
+_NOT_NUMBERS = ("could not convert", "arrays of bytes/strings", "could not be promoted")
+_ENCODE = "Encode text, categories and dates as numbers first, say with sklearn.preprocessing.OneHotEncoder."
 # How much of X and X_unlabeled is looked at, and what makes a column or channel of the two too different.
 _FEWEST_TO_COMPARE = 10  # rows
 _ENTRIES_TO_COMPARE = 2**18
@@ -82,16 +86,19 @@ def check_table_or_images(estimator, X) -> np.ndarray:
 
     The estimator learns the number and the names of the features.
     """
-    return _check_layout(validate_data(estimator, X, dtype="numeric", allow_nd=True), "X")
+    with _advice("X"):
+        X = validate_data(estimator, X, dtype="numeric", allow_nd=True)
+    return _check_layout(X, "X")
 
 
 def check_rows_like(estimator, X, no_rows: np.ndarray) -> np.ndarray:
     """Return rows for a fitted estimator, which must be of the kind of ``no_rows``, a part of its X without rows."""
-    if no_rows.ndim == _IMAGE_NDIM:
-        # Their first axis counts as features to scikit-learn, whose messages say nothing of images.
-        X = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
-    else:
-        X = validate_data(estimator, X, reset=False, dtype="numeric", allow_nd=True)
+    with _advice("X"):
+        if no_rows.ndim == _IMAGE_NDIM:
+            # Their first axis counts as features to scikit-learn, whose messages say nothing of images.
+            X = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+        else:
+            X = validate_data(estimator, X, reset=False, dtype="numeric", allow_nd=True)
     X = _check_layout(X, "X")
     check_same_kind_of_rows(no_rows, X, "X", "the X given to fit")
     return X
@@ -107,7 +114,8 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
             return np.empty((0, *X.shape[1:]), dtype=X.dtype)
         # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
         check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
-        X_unlabeled = check_array(X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled")
+        with _advice("X_unlabeled"):
+            X_unlabeled = check_array(X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled")
     except (TypeError, ValueError) as error:
         if "X_unlabeled" in str(error):
             raise
@@ -127,6 +135,21 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
         )
     _warn_of_another_scale(X, X_unlabeled)
     return X_unlabeled
+
+
+@contextmanager
+def _advice(name: str) -> Iterator[None]:
+    """Say how to mend what scikit-learn's messages about an argument only state."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        if any(sign in message for sign in _NOT_NUMBERS):
+            raise type(error)(f"{name} must hold real numbers. {_ENCODE} Got: {message}") from error
+        # Of X, scikit-learn says by itself what to do about it.
+        if "X_unlabeled contains NaN" in message:
+            raise type(error)(f"{message} Fill in what is missing as in X, or leave these rows out.") from error
+        raise
 
 
 def check_same_kind_of_rows(X, other, name: str = "X_unlabeled", given: str = "X") -> None:
@@ -232,12 +255,13 @@ def _ranges(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 def _check_layout(X: np.ndarray, name: str) -> np.ndarray:
     if X.ndim not in (2, _IMAGE_NDIM):
+        hint = f" Of grey images, {name}[:, None] has the channel." if X.ndim == _IMAGE_NDIM - 1 else ""
         raise ValueError(
             f"{name} must be a table (n_samples, n_features) or images (n_samples, channels, height, width). "
-            f"Got an array of {X.ndim} dimensions, shape {X.shape}, instead."
+            f"Got an array of {X.ndim} dimensions, shape {X.shape}, instead.{hint}"
         )
     if X.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers. Got dtype {X.dtype} instead.")
+        raise ValueError(f"{name} must hold real numbers. Got dtype {X.dtype} instead. {_ENCODE}")
     if 0 in X.shape[1:]:
         raise ValueError(f"{name} must not have an empty axis. Got shape {X.shape} instead.")
     if X.ndim == _IMAGE_NDIM and _has_channels_last(X.shape):
