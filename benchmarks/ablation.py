@@ -16,7 +16,7 @@ from benchmarks import image_data
 from benchmarks.data import DISTRIBUTIONS, PROBLEMS, Problem, load
 from benchmarks.features import RESULTS, environment, mean_std, write
 from benchmarks.scores import balanced_accuracy, class_recalls, geometric_mean
-from skdmlpl import DMLPseudoLabelClassifier, _mlp, _objectives, _rounds, _training, selectors
+from skdmlpl import DMLPseudoLabelClassifier, _label_spreading, _mlp, _objectives, _rounds, _training
 from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
@@ -31,8 +31,8 @@ class Variant(NamedTuple):
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _even_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
-    return np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+def _even_prior(places: np.ndarray, y: np.ndarray, n_classes: int, generator: torch.Generator) -> np.ndarray:
+    return np.full(n_classes, 1 / n_classes)
 
 
 def _unnormalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
@@ -64,11 +64,14 @@ VARIANTS = {
     ),
     "no embeddings beside the rows": Variant(patches=((_mlp._StandardizedTable, "neighbor_features", _rows_alone),)),
     "no class normalisation of votes": Variant(
-        patches=((selectors, "_class_normalized_labels", _unnormalized_labels),)
+        patches=((_label_spreading, "_class_normalized_labels", _unnormalized_labels),)
     ),
     "no class quotas": Variant(patches=((_rounds, "_most_reliable", _most_reliable_of_all),)),
     "no soft targets (the label alone)": Variant(patches=((_rounds, "admit", _admit_labels_alone),)),
-    "no prior estimate": Variant(patches=((_rounds, "estimate_prior", _even_prior),)),
+    "no prior estimate": Variant(patches=((_rounds, "estimate_prior_by_neighbors", _even_prior),)),
+    "no prior estimate by rows (by the network instead)": Variant(
+        patches=((_rounds, "_prior_by_rows", lambda *arguments: None),)
+    ),
     "no metric loss": Variant({"metric_weight": 0.0}),
     "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
     "no mixup": Variant(patches=((_objectives, "_mix", lambda batch, partner, share: batch),)),

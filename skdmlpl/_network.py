@@ -58,6 +58,11 @@ class EmbeddingNetwork(nn.Module):
         return self.head.weight.device
 
     @property
+    def compares_rows(self) -> bool:
+        """Whether neighbours are looked for by more than what was learned."""
+        return hasattr(self.backbone, "neighbor_features")
+
+    @property
     def members(self) -> Sequence["EmbeddingNetwork"]:
         """The networks this one consists of: itself alone."""
         return (self,)
@@ -97,7 +102,7 @@ class EmbeddingNetwork(nn.Module):
         Of a backbone with a method ``neighbor_features``, that is what it makes of the features and the rows.
         """
         compared = features = self._features(batch)
-        if hasattr(self.backbone, "neighbor_features"):
+        if self.compares_rows:
             compared = self.backbone.neighbor_features(features, batch)
         return F.normalize(compared), self.head(features)
 

@@ -10,7 +10,7 @@ import torch
 
 from skdmlpl._network import Committee, EmbeddingNetwork
 from skdmlpl._objectives import classification_objective, metric_objective
-from skdmlpl._prior import estimate_prior
+from skdmlpl._prior import estimate_prior, estimate_prior_by_neighbors
 from skdmlpl._rows import Rows
 from skdmlpl._training import Budget, Training, compare_in_batches
 from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundRecord
@@ -91,13 +91,16 @@ def pseudo_label_rounds(
     folds = draw_folds(given, len(network.members), generator)
     most, n_passes = 0.0, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
+    prior_by_rows = _prior_by_rows(network.members[0], rows, y, n_classes, generator) if plan.n_rounds > 0 else None
     training = Training(network, plan.budget)
     for number in range(plan.n_rounds + 1):
         started = perf_counter()
         if number > 0:
             views = [View.of(member, rows, given | own) for member, own in zip(network.members, folds, strict=True)]
             logits = merge(views, [view.logits for view in views], len(y))
-            prior = estimate_prior(softmax(logits[~given]), labeled_prior)
+            prior = prior_by_rows
+            if prior is None:
+                prior = estimate_prior(softmax(logits[~given]), labeled_prior)
             proposed = propose(views, y, prior, select)
             most = pseudo_share(logits[given], y[given], n_passes)
             del views, logits  # large, and of no use in training
@@ -155,6 +158,19 @@ def pseudo_label_rounds(
             metric_loss=losses[1] if plan.metric_weight > 0 else np.nan,
             seconds=perf_counter() - started,
         )
+
+
+def _prior_by_rows(
+    network: EmbeddingNetwork, rows: Rows, y: np.ndarray, n_classes: int, generator: torch.Generator
+) -> np.ndarray | None:
+    """Estimate the class distribution of the unlabelled rows by rows as they came, where neighbours are looked for so.
+
+    Before the network has learned any label: afterwards it would speak for itself.
+    """
+    if not network.compares_rows:
+        return None
+    places, _ = compare_in_batches(network, rows)
+    return estimate_prior_by_neighbors(places, y, n_classes, generator)
 
 
 def draw_folds(given: np.ndarray, n_folds: int, generator: torch.Generator) -> np.ndarray:

@@ -9,18 +9,14 @@ import math
 from numbers import Integral, Real
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 
+from skdmlpl._label_spreading import class_shares, neighbor_graph, spread_labels, unit_rows
 from skdmlpl._validation import HasMethods, Interval, check_parameters
 from skdmlpl.interfaces import NeighborIndex, PseudoLabels
-from skdmlpl.neighbors import knn_graph
 
 __all__ = ["ConfidenceSelector", "GraphPropagationSelector", "NearestNeighborSelector"]
-
-# A class that no neighbour speaks for keeps this share of the votes: the network may still be sure of it.
-_VOTE_FLOOR = 0.01
 
 
 class GraphPropagationSelector(BaseEstimator):
@@ -85,31 +81,8 @@ class GraphPropagationSelector(BaseEstimator):
     def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
         """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
         check_parameters(self)
-        graph = self._graph(_unit_rows(embeddings))
-        start = _class_normalized_labels(y, proba.shape[1])
-        mass = start
-        for _ in range(self.n_iter):
-            mass = graph @ mass
-            mass *= self.alpha
-            mass += start
-        return _label_by(_shares(mass) * proba)
-
-    def _graph(self, unit: np.ndarray) -> sp.csr_array:
-        """Return the symmetric, normalised adjacency (n, n) of rows on the unit sphere."""
-        n = len(unit)
-        distances, neighbors = knn_graph(unit, self.n_neighbors, self.neighbor_index, random_state=0)
-        cosines = 1 - distances**2 / 2
-        cosines[~unit.any(axis=1)] = 0  # a zero row has no direction
-        weights = np.maximum(cosines, 0) ** 3
-        starts = np.arange(0, neighbors.size + 1, max(1, neighbors.shape[1]))
-        adjacency = sp.csr_array((weights.ravel(), neighbors.ravel(), starts), shape=(n, n))
-        adjacency = (adjacency + adjacency.T).tocsr()
-        degree = np.asarray(adjacency.sum(axis=1)).ravel()
-        # A row without a neighbour on its side of the sphere stays alone, with no mass but its own.
-        inverse = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-        adjacency.data *= np.repeat(inverse, np.diff(adjacency.indptr))
-        adjacency.data *= inverse[adjacency.indices]
-        return adjacency
+        graph = neighbor_graph(embeddings, self.n_neighbors, self.neighbor_index)
+        return _label_by(spread_labels(graph, y, proba.shape[1], alpha=self.alpha, n_iter=self.n_iter) * proba)
 
 
 class NearestNeighborSelector(BaseEstimator):
@@ -161,12 +134,12 @@ class NearestNeighborSelector(BaseEstimator):
     def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
         """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
         check_parameters(self)
-        unit = _unit_rows(embeddings)
+        unit = unit_rows(embeddings)
         log_votes = np.empty_like(proba)
         for c in range(proba.shape[1]):
             log_votes[:, c] = self._log_votes(unit, self._centers(unit[y == c]))
         votes = np.exp(log_votes - log_votes.max(axis=1, keepdims=True))
-        return _label_by(_shares(votes) * proba)
+        return _label_by(class_shares(votes) * proba)
 
     def _centers(self, members: np.ndarray) -> np.ndarray:
         """Return unit-length cluster centres (n_centers, d) of one class."""
@@ -176,7 +149,7 @@ class NearestNeighborSelector(BaseEstimator):
         # Imported here: it would double what importing the package adds to importing torch and scikit-learn.
         from sklearn.cluster import KMeans
 
-        return _unit_rows(KMeans(self.n_clusters, n_init=1, random_state=0).fit(members).cluster_centers_)
+        return unit_rows(KMeans(self.n_clusters, n_init=1, random_state=0).fit(members).cluster_centers_)
 
     def _log_votes(self, unit: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Return the logarithm of one class's vote on every row, (n_samples,)."""
@@ -207,30 +180,6 @@ class ConfidenceSelector(BaseEstimator):
 
 def _label_by(posterior: np.ndarray) -> PseudoLabels:
     """Take the most probable class of each row (n, n_classes); its lead over the second is the weight."""
-    posterior = _shares(posterior, floor=0)
+    posterior = class_shares(posterior, floor=0)
     second, first = np.partition(posterior, -2, axis=1)[:, -2:].T
     return PseudoLabels(posterior.argmax(axis=1), first - second, posterior)
-
-
-def _shares(mass: np.ndarray, floor: float = _VOTE_FLOOR) -> np.ndarray:
-    """Scale rows (n, n_classes) to sum to 1, with a share ``floor`` spread evenly; rows without mass are all even."""
-    total = mass.sum(axis=1, keepdims=True)
-    even = np.full_like(mass, 1 / mass.shape[1])
-    shares = np.divide(mass, total, out=even, where=total > 0)
-    return (1 - floor) * shares + floor / mass.shape[1]
-
-
-def _class_normalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return (n, n_classes) with 1 / n_c at the labelled rows of class c, and 0 elsewhere."""
-    labeled = np.flatnonzero(y >= 0)
-    start = np.zeros((len(y), n_classes), dtype=np.float32)
-    start[labeled, y[labeled]] = (1 / np.bincount(y[labeled], minlength=n_classes)[y[labeled]]).astype(np.float32)
-    return start
-
-
-def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1, float32; a zero row stays, and so do rows that have that length."""
-    length = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))[:, None]  # without an array of the squares
-    if embeddings.dtype == np.float32 and np.allclose(length, 1, rtol=0, atol=1e-6):
-        return embeddings  # those of the package's network: they are large, and need no copy
-    return np.divide(embeddings, length, out=np.zeros_like(embeddings), where=length > 0).astype(np.float32, copy=False)

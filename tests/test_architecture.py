@@ -26,8 +26,12 @@ CONCRETE_PARTS = {
 }  # fmt: skip
 PARTS = CONCRETE_PARTS | {"samplers", "_block_search", "_moments"}
 METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
-# ``_parts`` chooses the built-in ones; the defaults depend on which tables count as wide; density needs neighbours.
+# What both stand on.
+SHARED = {"interfaces", "_label_spreading"}
+# ``_parts`` chooses the built-in ones; the defaults depend on which tables count as wide; spreading and density need
+# neighbours.
 USED_BY = {
+    "_label_spreading": {"neighbors"},
     "_parts": {"_mlp", "_small_convnet", "losses", "selectors", "augmentations"},
     "_defaults": {"_mlp"},
     "inspection._suggestions": {"neighbors"},
@@ -94,7 +98,7 @@ def late():
 
 
 def test_the_modules_spoken_of_exist():
-    assert set(MODULES) >= PARTS | METHOD | {"__init__", "_validation", "interfaces"} | set(USED_BY)
+    assert set(MODULES) >= PARTS | METHOD | SHARED | {"__init__", "_validation", "_folds"} | set(USED_BY)
 
 
 def test_interfaces_import_nothing_of_the_package():
@@ -103,12 +107,12 @@ def test_interfaces_import_nothing_of_the_package():
 
 @pytest.mark.parametrize("module", sorted(PARTS))
 def test_parts_know_interfaces_and_other_parts_only(module):
-    assert siblings(source_of(module)) <= {"interfaces", "_validation"} | PARTS
+    assert siblings(source_of(module)) <= SHARED | {"_validation"} | PARTS
 
 
 @pytest.mark.parametrize("module", sorted(METHOD))
 def test_the_method_knows_no_part(module):
-    assert siblings(source_of(module)) <= {"interfaces", "samplers"} | METHOD
+    assert siblings(source_of(module)) <= SHARED | {"samplers", "_folds"} | METHOD
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - PARTS - set(USED_BY)))

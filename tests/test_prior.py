@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from skdmlpl._prior import estimate_prior
+from skdmlpl._prior import _Scaling, estimate_prior, estimate_prior_by_neighbors
 
 EVEN = np.full(5, 0.2)
 TAIL = np.array([0.6, 0.25, 0.1, 0.04, 0.01])
@@ -91,3 +92,77 @@ def test_order_of_classes_and_rows_does_not_count(rng):
     estimate = estimate_prior(likelihood, TAIL)
     np.testing.assert_allclose(estimate_prior(likelihood[:, order], TAIL[order]), estimate[order])
     np.testing.assert_allclose(estimate_prior(rng.permutation(likelihood), TAIL), estimate)
+
+
+# ------------------------------------------------------------------------------------------------ by neighbours
+
+
+def rows_of_gaussians(n_labeled, unlabeled_prior, distance=3.0, seed=0):
+    """Return rows, and their labels with -1 for those without; of which the class frequencies are returned too."""
+    rng, n_classes = np.random.default_rng(seed), len(n_labeled)
+    hidden = rng.choice(n_classes, p=unlabeled_prior, size=1500)
+    true = np.concatenate([np.repeat(np.arange(n_classes), n_labeled), hidden])
+    rows = distance * np.eye(n_classes)[true] + rng.normal(size=(len(true), n_classes))
+    y = np.where(np.arange(len(true)) < sum(n_labeled), true, -1)
+    return rows.astype(np.float32), y, np.bincount(hidden, minlength=n_classes) / len(hidden)
+
+
+def by_neighbors(rows, y, n_classes=5, seed=0):
+    return estimate_prior_by_neighbors(rows, y, n_classes, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("prior", [TAIL, EVEN, TAIL[::-1]], ids=["consistent", "uniform", "reversed"])
+def test_neighbors_tell_how_frequent_classes_are(prior):
+    rows, y, drawn = rows_of_gaussians([60, 25, 10, 4, 3], prior, distance=4.0)
+    before = rows.copy(), y.copy()
+    estimate = by_neighbors(rows, y)
+    assert np.abs(estimate - drawn).sum() / 2 < 0.05
+    assert estimate.sum() == pytest.approx(1)
+    assert estimate.min() > 0
+    np.testing.assert_array_equal(rows, before[0])
+    np.testing.assert_array_equal(y, before[1])
+
+
+def test_held_out_rows_tell_what_votes_are_worth(monkeypatch):
+    rows, y, drawn = rows_of_gaussians([60, 25, 10, 4, 3], TAIL[::-1], distance=2.0)
+    scaled = by_neighbors(rows, y)
+    monkeypatch.setattr(_Scaling, "fit", classmethod(lambda cls, votes, y, sizes: cls()))
+    as_they_are = by_neighbors(rows, y)
+    assert np.abs(scaled - drawn).sum() < 0.8 * np.abs(as_they_are - drawn).sum()
+
+
+@pytest.mark.parametrize("n_labeled", [[20, 5, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1], [6, 1, 1, 1, 1]], ids=str)
+def test_classes_of_a_single_row_have_none_to_hold_out(n_labeled):
+    rows, y, drawn = rows_of_gaussians(n_labeled, EVEN, distance=6.0)
+    np.testing.assert_allclose(by_neighbors(rows, y), drawn, atol=0.08)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_say_nothing_of_their_class_do_not_make_one_vanish(seed):
+    rows = np.random.default_rng(seed).normal(size=(500, 4)).astype(np.float32)
+    estimate = by_neighbors(rows, np.array([0] * 40 + [1] * 10 + [-1] * 450), n_classes=2)
+    assert 0.3 < estimate[0] < 0.85  # between what is as good as any guess and what the labels say
+
+
+def test_the_folds_come_from_the_generator():
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 3], EVEN)
+    np.testing.assert_array_equal(by_neighbors(rows, y), by_neighbors(rows, y))
+    assert not np.array_equal(by_neighbors(rows, y), by_neighbors(rows, y, seed=1))
+
+
+@pytest.mark.parametrize(("sharpness", "exponent"), [(1.0, 0.0), (2.0, 0.0), (0.5, 0.3), (1.5, -0.4)])
+def test_votes_are_scaled_to_mean_what_they_say(sharpness, exponent):
+    rng = np.random.default_rng(0)
+    sizes = np.array([1000, 200, 50])
+    votes = rng.dirichlet(np.ones(3), size=60_000)
+    proba = votes**sharpness * sizes**exponent
+    proba /= proba.sum(axis=1, keepdims=True)
+    y = (proba.cumsum(axis=1) > rng.random((len(proba), 1))).argmax(axis=1)
+    # As frequent as that makes them. Fitting weighs classes to be equally frequent, so they are drawn to be.
+    fewest = np.bincount(y).min()
+    keep = np.concatenate([np.flatnonzero(y == c)[:fewest] for c in range(3)])
+    balanced = proba / np.bincount(y)
+    balanced = (balanced / balanced.sum(axis=1, keepdims=True))[keep]
+    logits = _Scaling.fit(votes[keep].astype(np.float32), y[keep], sizes)(votes[keep].astype(np.float32), sizes)
+    found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(found - balanced).mean() < 0.05

@@ -183,11 +183,14 @@ def test_views_are_put_together_by_row():
     np.testing.assert_array_equal(merge(views, parts, 5), [[10], [21], [22], [13], [24]])
 
 
-def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
-    class Compares(nn.Linear):
-        def neighbor_features(self, features, rows):
-            return torch.cat([features, rows], dim=1)
+class ComparesRows(nn.Linear):
+    """A backbone by which neighbours are looked for by the rows, too."""
 
+    def neighbor_features(self, features, rows):
+        return torch.cat([features, rows], dim=1)
+
+
+def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
     seen = []
 
     def select(embeddings, y, proba):
@@ -195,7 +198,7 @@ def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
         return PseudoLabels(proba.argmax(axis=1), np.ones(len(y)), None)
 
     _, rows, y = setup()
-    network = build_committee(Compares(4, 16), rows[slice(2)], 3, n_networks=1)
+    network = build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=1)
     list(rounds(network, rows, y, select=select))
     X = rows[np.arange(50)].numpy()
     for places in seen:
@@ -204,6 +207,45 @@ def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
         np.testing.assert_allclose(factor, factor[:, :1].repeat(4, axis=1), rtol=1e-3)
         np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1, rtol=1e-5)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_rows_tell_the_class_distribution_before_a_network_has_learned_labels(n_networks, monkeypatch):
+    order = []
+
+    def estimate(places, y, n_classes, generator):
+        order.append(places)
+        return np.array([0.5, 0.3, 0.2])
+
+    def train(*args):
+        order.append("training")
+        return run(*args)
+
+    run = Training.run
+    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", estimate)
+    monkeypatch.setattr(Training, "run", train)
+    _, rows, y = setup()
+    network = build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=n_networks)
+    with torch.no_grad():
+        places, _ = network.members[0].eval().compare(rows[np.arange(50)])
+    records = list(rounds(network, rows, y))
+    np.testing.assert_allclose(order[0], places.numpy(), rtol=1e-5)
+    assert order[1:] == ["training"] * 4
+    for record in records[1:]:
+        np.testing.assert_array_equal(record.prior, [0.5, 0.3, 0.2])
+
+
+def test_where_rows_are_not_compared_the_network_tells_the_class_distribution(monkeypatch):
+    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", lambda *args: pytest.fail("nothing to go by"))
+    _, first, second, _ = rounds(*setup())
+    assert not np.array_equal(first.prior, second.prior)
+
+
+def test_without_rounds_nobody_asks_for_the_class_distribution(monkeypatch):
+    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", lambda *args: pytest.fail("of no use"))
+    _, rows, y = setup()
+    network = build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=1)
+    list(rounds(network, rows, y, plan=replace(PLAN, n_rounds=0)))
 
 
 @pytest.mark.parametrize("n_networks", [2, 3])

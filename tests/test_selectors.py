@@ -7,9 +7,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
+from skdmlpl._label_spreading import unit_rows
 from skdmlpl.interfaces import PseudoLabels, Selector
 from skdmlpl.neighbors import ExactNeighbors
-from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector, NearestNeighborSelector, _unit_rows
+from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector, NearestNeighborSelector
 
 # The share of the votes that is spread evenly over the classes.
 FLOOR = 0.01
@@ -383,10 +384,10 @@ def test_parameters_out_of_range_are_named(selector, message):
 def test_rows_of_unit_length_are_not_copied():
     rows = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     rows[3] = 0
-    unit = _unit_rows(rows)
+    unit = unit_rows(rows)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), np.arange(50) != 3, rtol=1e-6)
     np.testing.assert_allclose(unit * np.linalg.norm(rows, axis=1, keepdims=True), rows, rtol=1e-5)
     some = unit[4:]
-    assert _unit_rows(some) is some
-    assert _unit_rows(unit) is not unit  # the zero row has to be seen to
-    assert _unit_rows(unit[4:].astype(np.float64)).dtype == np.float32
+    assert unit_rows(some) is some
+    assert unit_rows(unit) is not unit  # the zero row has to be seen to
+    assert unit_rows(unit[4:].astype(np.float64)).dtype == np.float32
