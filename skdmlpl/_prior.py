@@ -22,7 +22,8 @@ _SPREADING = {"alpha": 0.9, "n_iter": 30}
 # What the votes mean is learned from so many labelled rows at most, held out in turn.
 _N_FOLDS = 5
 _MOST_HELD_OUT = 10_000
-# Twice the weight of a normal distribution of standard deviation 1/2 about votes that mean what they say.
+# Few held-out rows say little: either number is taken from a normal distribution of standard deviation 1/2 about 0,
+# where votes mean what they say, unless they say otherwise. This is half of its precision.
 _STRICTNESS = 2.0
 
 
@@ -71,8 +72,8 @@ def estimate_prior_by_neighbors(
 
     Labels spread over the graph of nearest neighbours. How much the votes that a row gets are worth, labelled rows tell
     that are held out in turn: their votes are scaled to be likely [1]_, and :func:`estimate_prior` starts from these.
-    Votes that mean what they say make it right where a network's probabilities, sure of themselves and hardly those of
-    the rare classes, would have it drift [2]_.
+    With votes that mean what they say it is right where a network's probabilities, too sure of themselves and hardly
+    ever those of the rare classes, would have it drift [2]_.
 
     Parameters
     ----------
@@ -107,11 +108,12 @@ def estimate_prior_by_neighbors(
     scaling = _Scaling()
     if len(rows) >= _N_FOLDS:
         folds = deal_out(rows, y, _N_FOLDS)
-        votes = np.empty((len(y), n_classes), dtype=np.float32)
-        for number in range(_N_FOLDS):
-            out = folds == number
-            votes[out] = spread_labels(graph, np.where(out, -1, y), n_classes, **_SPREADING)[out]
-        scaling = _Scaling.fit(votes[rows], y[rows], sizes)
+        held_out = [np.flatnonzero(folds == number) for number in range(_N_FOLDS)]
+        votes = [
+            spread_labels(graph, np.where(folds == number, -1, y), n_classes, **_SPREADING)[out]
+            for number, out in enumerate(held_out)
+        ]
+        scaling = _Scaling.fit(np.concatenate(votes), y[np.concatenate(held_out)], sizes)
     votes = spread_labels(graph, y, n_classes, **_SPREADING)[y < 0]
     return estimate_prior(softmax(scaling(votes, sizes), axis=1), sizes / sizes.sum())
 

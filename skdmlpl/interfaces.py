@@ -32,9 +32,9 @@ class BackboneFactory(Protocol):
     ``adapt(batches)`` is handed all training inputs once, batch by batch, before training: the place to learn
     unsupervised statistics such as column means. One with a method ``neighbor_features(features, rows)`` says by what
     the neighbours of rows are looked for: it gets ``(b, d)``, its output on these rows shifted and scaled, and returns
-    ``(b, k)``, of which the direction counts. Without it, the features alone are compared. By the same neighbours, before
-    the network has learned anything, the class distribution of the unlabelled rows is estimated: rows should be part of
-    what it returns.
+    ``(b, k)``, of which the direction counts. Without it, the features alone are compared. The class distribution of
+    the unlabelled rows is estimated by the same neighbours, before the network has learned anything, so the rows should
+    be part of what it returns.
 
     Examples
     --------
