@@ -31,7 +31,7 @@ class Variant(NamedTuple):
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _even_prior(places: np.ndarray, y: np.ndarray, n_classes: int, generator: torch.Generator) -> np.ndarray:
+def _even_prior(network: nn.Module, rows: Any, y: np.ndarray, n_classes: int, generator: Any) -> np.ndarray:
     return np.full(n_classes, 1 / n_classes)
 
 
@@ -68,7 +68,7 @@ VARIANTS = {
     ),
     "no class quotas": Variant(patches=((_rounds, "_most_reliable", _most_reliable_of_all),)),
     "no soft targets (the label alone)": Variant(patches=((_rounds, "admit", _admit_labels_alone),)),
-    "no prior estimate": Variant(patches=((_rounds, "estimate_prior_by_neighbors", _even_prior),)),
+    "no prior estimate": Variant(patches=((_rounds, "_prior_by_rows", _even_prior),)),
     "no prior estimate by rows (by the network instead)": Variant(
         patches=((_rounds, "_prior_by_rows", lambda *arguments: None),)
     ),

@@ -299,7 +299,7 @@ def test_embedding_display_takes_a_pipeline_with_unlabeled_rows_inside(in_pipeli
     display = EmbeddingDisplay.from_estimator(in_pipeline, np.concatenate([X, X_unlabeled]))
     assert_array_equal(display.kinds, ["given"] * 16 + ["pseudo"] * 58)
     expected = PCA(n_components=2).fit_transform(in_pipeline.transform(np.concatenate([X, X_unlabeled])))
-    assert_allclose(display.coordinates, expected, atol=1e-5)
+    assert_allclose(display.coordinates, expected, atol=1e-6)
 
 
 def test_embedding_display_works_where_transformers_return_data_frames(fitted, rows):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from skdmlpl import _prior
 from skdmlpl._prior import _Scaling, estimate_prior, estimate_prior_by_neighbors
 
 EVEN = np.full(5, 0.2)
@@ -142,6 +143,26 @@ def test_rows_that_say_nothing_of_their_class_do_not_make_one_vanish(seed):
     rows = np.random.default_rng(seed).normal(size=(500, 4)).astype(np.float32)
     estimate = by_neighbors(rows, np.array([0] * 40 + [1] * 10 + [-1] * 450), n_classes=2)
     assert 0.3 < estimate[0] < 0.85  # between what is as good as any guess and what the labels say
+
+
+def test_no_more_rows_are_held_out_than_it_takes(monkeypatch):
+    def fit(cls, votes, y, sizes):
+        seen.append(len(y))
+        return cls()
+
+    seen = []
+    monkeypatch.setattr(_Scaling, "fit", classmethod(fit))
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 1], EVEN)
+    by_neighbors(rows, y)
+    monkeypatch.setattr(_prior, "_MOST_HELD_OUT", 30)
+    by_neighbors(rows, y)
+    assert seen == [99, 30]
+
+
+def test_a_class_of_a_single_row_does_not_count_against_itself():
+    votes = np.tile([[0.6, 0.1, 0.3], [0.1, 0.6, 0.3]], (20, 1)).astype(np.float32)
+    told, sizes = np.tile([0, 1], 20), np.array([20, 20, 1])
+    assert _Scaling.fit(votes, told, sizes).size_exponent == pytest.approx(0, abs=1e-3)
 
 
 def test_the_folds_come_from_the_generator():

@@ -30,13 +30,14 @@ def estimator_and_rows(estimator: BaseEstimator, X, X_unlabeled, caller: str) ->
 
 
 def embed_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
-    """Return the embeddings (n, d), float32, of some of the rows given to fit, having checked that they are those."""
+    """Return the embeddings (n, d) of some of the rows given to fit, having checked that they are those."""
     return _checked(estimator, index, *forward_in_batches(estimator.network_, rows, index))
 
 
 def compare_fitted_rows(estimator: BaseEstimator, rows: Rows, index: np.ndarray) -> np.ndarray:
     """Return what neighbours of the rows are looked for by (n, d), float32, having checked the same."""
-    return _checked(estimator, index, *compare_in_batches(estimator.network_, rows, index))
+    places = _checked(estimator, index, *compare_in_batches(estimator.network_, rows, index))
+    return places.astype(np.float32, copy=False)
 
 
 def _checked(estimator: BaseEstimator, index: np.ndarray, vectors: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -47,4 +48,4 @@ def _checked(estimator: BaseEstimator, index: np.ndarray, vectors: np.ndarray, l
             "is more or less sure of its class than of that of the row that fit was given. A pipeline transforms both: "
             "give it X_unlabeled as it was before, too."
         )
-    return vectors.astype(np.float32, copy=False)
+    return vectors
