@@ -35,7 +35,7 @@ def candidates_of_all(points: Tensor, c: int, block_size: int) -> tuple[Tensor, 
     side = math.isqrt(block_size)
     blocks, norms = points.split(side), _lowered_norms(points).split(side)
     memory, turned = _Memory(points), _Memory(points)
-    kept = [(block.new_empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)) for block in blocks]
+    kept = [(block.new_empty(len(block), 0), block.new_empty(len(block), 0, dtype=torch.int64)) for block in blocks]
     for i in range(len(blocks)):
         for j in range(i, len(blocks)):
             tile = _bounds(blocks[i], blocks[j], norms[i], norms[j], memory)

@@ -369,7 +369,7 @@ class DMLPseudoLabelClassifier(
                 network = Committee([*network.members, *supervised])
             # In float64, where the backbone takes it, predictions for a row are the same whatever rows come with it; in
             # float32 they differ in the last digit, as matrix products round differently by position.
-            if network.input_dtype != torch.float32:
+            if torch.finfo(network.input_dtype).bits > 32:
                 network = network.to(network.input_dtype)
             # No rows at all, but of the kind that fit was given: their shape and dtype.
             return {"classes_": classes, "network_": network, "_no_rows": np.empty((0, *X.shape[1:]), X.dtype)}
@@ -454,8 +454,11 @@ class DMLPseudoLabelClassifier(
         Raises
         ------
         ValueError
-            If None, NaN or NA stand for labels in `y`.
+            If `y` is None, or None, NaN or NA stand for labels in it.
         """
+        check_is_fitted(self, "network_")
+        if y is None:
+            raise ValueError("score needs y, the labels of the rows. Got None instead.")
         n_missing = np.count_nonzero(missing_labels(y))
         if n_missing:
             raise ValueError(
@@ -483,7 +486,8 @@ class DMLPseudoLabelClassifier(
         Returns
         -------
         ndarray of shape (n_samples, embedding_dim)
-            Rows of length 1; float64 from the default network for tables, else float32.
+            Rows of length 1; float64 where the backbone wants its rows so, as the default one for tables does, else
+            float32.
         """
         return embed_in_batches(*self._network_and_rows(X))
 

@@ -18,7 +18,8 @@ def neighbor_graph(places: np.ndarray, n_neighbors: int, index: NeighborIndex | 
     n = len(unit)
     distances, neighbors = knn_graph(unit, n_neighbors, index, random_state=0)
     cosines = 1 - distances**2 / 2
-    cosines[~unit.any(axis=1)] = 0  # a zero row has no direction
+    has_direction = unit.any(axis=1)  # a zero row has none
+    cosines *= has_direction[:, None] & has_direction[neighbors]
     weights = np.maximum(cosines, 0) ** 3
     starts = np.arange(0, neighbors.size + 1, max(1, neighbors.shape[1]))
     adjacency = sp.csr_array((weights.ravel(), neighbors.ravel(), starts), shape=(n, n))

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["EncodedLabels", "decode_labels", "encode_labels", "missing_labels"]
+__all__ = ["EncodedLabels", "count_unlabeled", "decode_labels", "encode_labels", "missing_labels"]
 
 
 class EncodedLabels(NamedTuple):
@@ -28,16 +28,22 @@ class EncodedLabels(NamedTuple):
 def encode_labels(y, n_samples: int) -> EncodedLabels:
     """Tell labelled from unlabelled rows and number the classes.
 
-    Unlabelled are None, NaN and pandas' NA everywhere, and -1 where labels are numbers or mixed with them. The one
-    exception: numbers that are exactly {-1, 1} are two ordinary classes. The strings "-1", "-1.0", "nan" and "<NA>"
-    are refused.
+    Unlabelled are None, NaN, pandas' NA and what a masked array hides everywhere, and -1 where labels are numbers or
+    mixed with them. The one exception: numbers that are exactly {-1, 1} are two ordinary classes. The strings "-1",
+    "-1.0", "nan" and "<NA>" are refused.
     """
     if y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None: give the labels of X, with -1 "
             "(or None, for labels that are not numbers) on unlabelled rows."
         )
-    y = column_or_1d(_as_label_array(y), warn=True)
+    y = _as_label_array(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {y.shape} instead. Of one-hot labels, give "
+            "y.argmax(axis=1); for several targets, wrap the estimator in sklearn.multioutput.MultiOutputClassifier."
+        )
+    y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"y must have one label for each row of X, {n_samples} labels. Got {len(y)} labels instead.")
     if y.dtype.kind == "f" and np.isinf(y).any():
@@ -94,6 +100,14 @@ def decode_labels(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return labels
 
 
+def count_unlabeled(y, classes: np.ndarray) -> int:
+    """Return how many rows are marked as unlabelled: by what stands for no label, or by -1 where it is no class."""
+    missing = missing_labels(y)
+    if missing.any() or -1 in classes:
+        return np.count_nonzero(missing)
+    return np.count_nonzero(_as_label_array(y) == -1)
+
+
 def missing_labels(y) -> np.ndarray:
     """Return where None, NaN, NaT or pandas' NA stands for a label: a mask of the rows."""
     return _is_missing(_as_label_array(y))
@@ -101,6 +115,8 @@ def missing_labels(y) -> np.ndarray:
 
 def _as_label_array(y) -> np.ndarray:
     """Return y as an array; pandas' nullable and categorical columns become arrays of their values."""
+    if np.ma.isMaskedArray(y):
+        return np.where(np.ma.getmaskarray(y), None, y.data)
     if hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype):
         # An extension type of pandas, or a frame, which numpy makes floats of where some integers are missing.
         y = y.to_numpy(dtype=object)
@@ -119,7 +135,7 @@ def _beware_of_stringified(classes: np.ndarray) -> None:
     """Raise where classes were marks of unlabelled rows before they were made strings, as in an array of strings.
 
     Taken for a class they would be the most frequent one. Both "-1" and "1" alone are two classes, as -1 and 1 are.
-    "None" may well be the name of a class, and is warned of.
+    "None" may well be the name of a class, and the empty string too; both are warned of.
     """
     if classes.dtype.kind != "U" or set(classes.tolist()) in ({"-1", "1"}, {"-1.0", "1.0"}):
         return
@@ -130,13 +146,14 @@ def _beware_of_stringified(classes: np.ndarray) -> None:
             "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
             f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
         )
-    if "None" in classes.tolist():
-        warnings.warn(
-            "y has the string 'None' as a label, which is taken for a class. If it marks unlabelled rows, make an "
-            "array of objects, with None on these rows: np.where(y == 'None', None, y).",
-            UserWarning,
-            stacklevel=2,
-        )
+    for label in ("None", ""):
+        if label in classes.tolist():
+            warnings.warn(
+                f"y has the string {label!r} as a label, which is taken for a class. If it marks unlabelled rows, make "
+                f"an array of objects, with None on these rows: np.where(y == {label!r}, None, y).",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _is_missing(y: np.ndarray) -> np.ndarray:

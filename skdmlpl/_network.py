@@ -80,10 +80,10 @@ class EmbeddingNetwork(nn.Module):
         sample = rows[picked if index is None else index[picked]]
         # As training will see them: new batch norms have no statistics of their own yet, and what they let through may
         # be a thousandth of what they make of a batch. On a copy, as looking would change them.
-        backbone = copy.deepcopy(self.backbone).eval()
+        backbone = copy.deepcopy(self.backbone).train()  # which leaves frozen norms as they are, where it says so
         for module in backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train()
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
         features = backbone(sample).to(self.center.dtype)
         self.center.copy_(features.mean(dim=0))
         length = (features - self.center).norm(dim=1).mean()
@@ -108,7 +108,7 @@ class EmbeddingNetwork(nn.Module):
 
     def _features(self, batch: Tensor) -> Tensor:
         with mixed_precision(batch, self.training):
-            features = self.backbone(batch)
+            features = self.backbone(batch.clone())  # it may write to it, and others see the batch as well
             if self.mirror and not self.training:
                 features = (features + self.backbone(batch.flip(-1))) / 2
         return (features.to(self.head.weight.dtype) - self.center) * self.scale
@@ -202,7 +202,8 @@ def build_network(
     Raises
     ------
     TypeError
-        If the factory returns something other than a module, or the module something other than a tensor.
+        If the factory returns something other than a module, the module something other than a tensor, or its
+        ``input_dtype`` is no floating dtype.
     ValueError
         If the backbone refuses the device or the rows, or its output is not (b, d).
     """
@@ -233,13 +234,20 @@ def build_network(
             f"{type(module).__name__} cannot be moved to {str(example.device)!r}: {error} On 'cpu' it can."
         ) from error
     needs = f"must map rows of shape {input_shape} to vectors: (batch, *{input_shape}) to (batch, d)"
+    dtype = getattr(module, "input_dtype", torch.float32)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(
+            "The 'backbone' parameter of DMLPseudoLabelClassifier must have a floating torch.dtype as its input_dtype, "
+            f"if it has one. Got {dtype!r} instead."
+        )
     try:
         with torch.no_grad():
-            output = module.eval()(example.to(getattr(module, "input_dtype", example.dtype)))
+            output = module.eval()(example.to(dtype, copy=True))
     except Exception as error:
         raise ValueError(
             f"The 'backbone' parameter of DMLPseudoLabelClassifier {needs}. A batch of shape {tuple(example.shape)} "
-            f"made it fail with {type(error).__name__}: {error}"
+            f"and dtype {dtype} made it fail with {type(error).__name__}: {error} (Rows come in the dtype that a "
+            "backbone names as its input_dtype, in float32 without one.)"
         ) from error
     if not isinstance(output, Tensor):
         raise TypeError(

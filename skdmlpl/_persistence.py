@@ -44,8 +44,8 @@ class PackedTensor:
 
     def tensor(self) -> Tensor:
         # Copied: joblib may have mapped the array into memory read-only.
-        values = torch.tensor(self.values) if isinstance(self.values, np.ndarray) else self.values
-        values = torch.empty_strided(values.shape, self.strides, dtype=values.dtype).copy_(values)
+        values = torch.tensor(self.values, device="cpu") if isinstance(self.values, np.ndarray) else self.values
+        values = torch.empty_strided(values.shape, self.strides, dtype=values.dtype, device="cpu").copy_(values)
         return nn.Parameter(values, self.requires_grad) if self.is_parameter else values
 
 

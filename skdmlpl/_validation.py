@@ -39,6 +39,10 @@ _IMAGE_NDIM = 4
 # How the messages begin, or go on, where columns of text or of dates cannot be taken for numbers.
 _NOT_NUMBERS = ("could not convert", "arrays of bytes/strings", "could not be promoted")
 _ENCODE = "Encode text, categories and dates as numbers first, say with sklearn.preprocessing.OneHotEncoder."
+_PIPELINE = (
+    "A pipeline transforms X, and X_unlabeled only if its transform_input names it. Mark the unlabelled rows in y "
+    "instead (skdmlpl.model_selection.stack_unlabeled), or transform X_unlabeled as X was."
+)
 # How much of X and X_unlabeled is looked at, and what makes a column or channel of the two too different.
 _FEWEST_TO_COMPARE = 10  # rows
 _ENTRIES_TO_COMPARE = 2**18
@@ -110,11 +114,11 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
     Warns where it is as long as ``X``: then it may be what cross-validation has left of it.
     """
     try:
-        if has_no_rows(X_unlabeled):
-            return np.empty((0, *X.shape[1:]), dtype=X.dtype)
-        # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
-        check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
         with _advice("X_unlabeled"):
+            if has_no_rows(X_unlabeled):
+                return np.empty((0, *X.shape[1:]), dtype=X.dtype)
+            # Names first: a DataFrame with swapped columns has the right shape and would go unnoticed.
+            check_same_columns(getattr(estimator, "feature_names_in_", None), X_unlabeled)
             X_unlabeled = check_array(X_unlabeled, dtype="numeric", allow_nd=True, input_name="X_unlabeled")
     except (TypeError, ValueError) as error:
         if "X_unlabeled" in str(error):
@@ -122,7 +126,8 @@ def check_unlabeled(estimator, X_unlabeled, X: np.ndarray) -> np.ndarray:
         # scikit-learn does not name the argument in every message.
         raise type(error)(f"X_unlabeled must be an array like X. {error}") from error
     _check_layout(X_unlabeled, "X_unlabeled")
-    check_same_kind_of_rows(X, X_unlabeled)
+    with _advice("X_unlabeled"):
+        check_same_kind_of_rows(X, X_unlabeled)
     if len(X_unlabeled) == len(X):
         # scikit-learn cuts X and what is as long by the same row numbers, so after a cut the lengths are equal still.
         warnings.warn(
@@ -142,10 +147,18 @@ def _advice(name: str) -> Iterator[None]:
     """Say how to mend what scikit-learn's messages about an argument only state."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         message = str(error)
+        if "requires grad" in message or "ScalarType" in message:
+            tensor = f"Of a tensor, give {name}.detach().cpu().float().numpy()."
+            raise TypeError(f"{name} must be an array. {tensor}") from error
+        if "inhomogeneous" in message:
+            raise ValueError(f"{name} must have rows of one length, or images of one size. Got: {message}") from error
         if any(sign in message for sign in _NOT_NUMBERS):
-            raise type(error)(f"{name} must hold real numbers. {_ENCODE} Got: {message}") from error
+            message = f"{name} must hold real numbers. {_ENCODE} Got: {message}"
+            raise type(error)(f"{message} {_PIPELINE}" if name == "X_unlabeled" else message) from error
+        if "X_unlabeled must have" in message:
+            raise type(error)(f"{message} {_PIPELINE}") from error
         # Of X, scikit-learn says by itself what to do about it.
         if "X_unlabeled contains NaN" in message:
             raise type(error)(f"{message} Fill in what is missing as in X, or leave these rows out.") from error
@@ -236,9 +249,7 @@ def _warn_of_another_scale(X: np.ndarray, X_unlabeled: np.ndarray) -> None:
         warnings.warn(
             f"X_unlabeled seems to be on another scale than X: column {column} has mean {other_center[column]:.3g} and "
             f"standard deviation {other_spread[column]:.3g} there, and {center[column]:.3g} and {spread[column]:.3g} "
-            f"in X; so it is with {strange.sum()} of {varies.sum()} columns. A pipeline transforms X, and X_unlabeled "
-            "only if its transform_input names it. Mark the unlabelled rows in y instead "
-            "(skdmlpl.model_selection.stack_unlabeled), or transform X_unlabeled as X was.",
+            f"in X; so it is with {strange.sum()} of {varies.sum()} columns. {_PIPELINE}",
             UserWarning,
             stacklevel=2,
         )

@@ -321,9 +321,8 @@ def stack_unlabeled(X, y: ArrayLike, X_unlabeled=None):
     classes, codes = encode_labels(y, len(X))
     if not has_no_rows(X_unlabeled):
         check_same_columns(names, X_unlabeled)
-        X_unlabeled = _as_rows(X_unlabeled, "X_unlabeled")
         X = _concatenate(X, X_unlabeled)
-        codes = np.concatenate([codes, np.full(len(X_unlabeled), -1)])
+        codes = np.concatenate([codes, np.full(len(X) - len(codes), -1)])
     return X, _mark(classes, codes)
 
 
@@ -438,17 +437,20 @@ def _as_rows(X, name: str):
 
 def _concatenate(X, X_unlabeled):
     """Return the rows of both, as what X is."""
+    rows = _as_rows(X_unlabeled, "X_unlabeled")
+    check_same_kind_of_rows(X, rows)
     if isinstance(X, np.ndarray):
-        X_unlabeled = np.asarray(X_unlabeled)
-        check_same_kind_of_rows(X, X_unlabeled)
-        return np.concatenate([X, X_unlabeled])
+        rows = np.asarray(rows)
+        if (X.dtype.kind in "biuf") != (rows.dtype.kind in "biuf") and "O" not in (X.dtype.kind, rows.dtype.kind):
+            raise ValueError(f"X_unlabeled must hold numbers where X does. Got {rows.dtype}, and X of {X.dtype}.")
+        return np.concatenate([X, rows])
 
     import pandas as pd
 
-    check_same_kind_of_rows(X, X_unlabeled)
-    if isinstance(X_unlabeled, np.ndarray):
-        X_unlabeled = pd.DataFrame(X_unlabeled, columns=X.columns)
-    return pd.concat([X, X_unlabeled])
+    if isinstance(rows, np.ndarray):
+        # From what was given: an array of a list with numbers and strings holds strings.
+        rows = pd.DataFrame(X_unlabeled, columns=X.columns).infer_objects()
+    return pd.concat([X, rows])
 
 
 def _mark(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:

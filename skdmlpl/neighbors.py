@@ -112,7 +112,8 @@ class ExactNeighbors(BaseEstimator):
         Raises
         ------
         ValueError
-            If there are fewer fitted rows than `n_neighbors`, or X does not match the fitted rows.
+            If there are fewer fitted rows than `n_neighbors`, X does not match the fitted rows, or its values are too
+            far from theirs for float32.
         """
         distances, indices = self._nearest(self._queries(X, n_neighbors), n_neighbors)
         return distances.numpy(), indices.numpy()
@@ -153,7 +154,16 @@ class ExactNeighbors(BaseEstimator):
         return torch.from_numpy(self._center(X))
 
     def _center(self, X: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(X - self.mean_, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            centered = np.ascontiguousarray(X - self.mean_, dtype=np.float32)
+        # Squared distances are sums over the columns, of differences of up to twice the largest number.
+        limit = np.sqrt(np.finfo(np.float32).max / X.shape[1]) / 2
+        if not (centered.max(initial=0) < limit and centered.min(initial=0) > -limit):
+            raise ValueError(
+                f"X must lie within {limit:.1e} of the mean of the fitted rows, so that squared distances fit into "
+                "float32: scale it down."
+            )
+        return centered
 
 
 class ApproximateNeighbors(BaseEstimator):
@@ -335,7 +345,8 @@ def knn_graph(
     n = len(X)
     k = min(int(n_neighbors), n - 1)  # numpy's small integers overflow
     index = default_index(n, random_state) if index is None else clone(index, safe=False)
-    distances, indices = index.fit(X).kneighbors(X, n_neighbors=k + 1)
+    index.fit(X)
+    distances, indices = index.kneighbors(X, n_neighbors=k + 1)
     drop = indices == np.arange(n)[:, None]  # (n, k + 1)
     # Among equal rows, a row itself may be missing.
     drop[:, -1] |= ~drop.any(axis=1)

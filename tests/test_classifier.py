@@ -15,6 +15,7 @@ import torch
 from pytorch_metric_learning.losses import SupConLoss
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -400,6 +401,13 @@ def test_only_labelled_rows_can_be_scored(fitted, mark):
     y[:2] = mark
     with pytest.raises(ValueError, match="Got None, NaN or NA for 2 of 60 rows: leave them out"):
         fitted.score(X, y)
+
+
+def test_scoring_needs_a_fit_and_labels(fitted):
+    with pytest.raises(NotFittedError):
+        classifier().score(X, Y_PARTLY)
+    with pytest.raises(ValueError, match="score needs y"):
+        fitted.score(X, None)
 
 
 def test_unlabelled_rows_of_another_distribution_are_noticed():
@@ -797,6 +805,15 @@ def test_backbones(backbone):
     assert np.isfinite(model.predict_proba(X)).all()
     for parameter in model.network_.parameters():
         assert parameter.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_backbone_in_half_precision_has_a_head_in_full(dtype):
+    backbone = type("Half", (nn.Linear,), {"input_dtype": dtype})(N_FEATURES, 6).to(dtype)
+    model = classifier(backbone=backbone).fit(X, Y_PARTLY, U)
+    assert model.transform(X).dtype == np.float32
+    assert model.network_.head.weight.dtype == torch.float32
+    assert np.isfinite(model.predict_proba(X)).all()
 
 
 def test_gradients_are_not_kept(fitted):

@@ -159,3 +159,24 @@ def test_empty_y_is_refused():
 def test_split_names_the_parameter_that_is_out_of_range(args, match):
     with pytest.raises(ValueError, match=match):
         make_long_tailed_split(Y, *args)
+
+
+@pytest.mark.parametrize(
+    ("labels", "mark", "words"),
+    [
+        ([0, 1, 2], -1, "Got -1, .* for 5 of 20"),
+        ([0.0, 1.0], np.nan, "Got nan, .* for 5 of 20"),
+        (["a", "b"], None, ""),
+    ],
+    ids=["-1", "nan", "None"],
+)
+def test_marks_of_unlabelled_rows_are_no_class(labels, mark, words):
+    y = np.array([*np.resize(labels, 15), *[mark] * 5], dtype=object if mark is None else None)
+    with pytest.raises(ValueError, match="y must hold the class of every row.*" + words):
+        make_long_tailed_split(y, 2, 2, 1, random_state=0)
+
+
+def test_minus_one_beside_one_is_a_class():
+    y = np.repeat([-1, 1], 10)
+    split = make_long_tailed_split(y, 4, 2, 2, random_state=0)
+    assert y[split.labeled].tolist() == [-1] * 4 + [1] * 2

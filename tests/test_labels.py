@@ -14,7 +14,7 @@ BAD_LABELS = {
     "scalar": (1, ValueError, ["y should be a 1d array", "()"]),
     "too short": (Y[:-1], ValueError, ["y must have one label for each row of X, 30", "Got 29"]),
     "too long": ([*Y, 0], ValueError, ["y must have one label for each row of X, 30", "Got 31"]),
-    "two columns": (np.c_[Y, Y], ValueError, ["y should be a 1d array", "(30, 2)"]),
+    "two columns": (np.c_[Y, Y], ValueError, ["y should be a 1d array", "(30, 2)", "argmax", "MultiOutputClassifier"]),
     "continuous": (np.linspace(0, 1, 30), ValueError, ["Unknown label type", "continuous"]),
     "halves": (HALF, ValueError, ["Unknown label type", "continuous"]),
     "infinity": (np.where(Y == 2, np.inf, Y), ValueError, ["y contains infinity"]),
@@ -92,6 +92,13 @@ def test_decoding_keeps_numbers_beyond_int64():
     assert decode_labels(classes, np.array([1, -1, 0])).tolist() == [2**63 + 1, -1, 3]
 
 
+@pytest.mark.parametrize("values", [[7, 5, 7, 6], ["b", "a", "b", "c"]], ids=["numbers", "strings"])
+def test_what_a_masked_array_hides_is_no_label(values):
+    encoded = encode_labels(np.ma.masked_array(values, mask=[False, True, False, False]), 4)
+    assert encoded.classes.tolist() == sorted({values[0], values[3]})
+    assert np.flatnonzero(encoded.codes < 0).tolist() == [1]
+
+
 def test_missing_dates_are_no_class():
     encoded = encode_labels(np.array(["2020-01-01", "NaT", "2020-01-02"], "M8[D]"), 3)
     assert encoded.codes.tolist() == [0, -1, 1]
@@ -103,7 +110,8 @@ def test_encoding_leaves_the_labels_alone():
     assert y.tolist() == ["a", None, "b", -1]
 
 
-def test_a_class_named_none_is_warned_of():
-    with pytest.warns(UserWarning, match=r"'None' as a label, which is taken for a class.*np\.where"):
-        encoded = encode_labels(np.array(["a", None, "b"]).astype(str), 3)
-    assert encoded.classes.tolist() == ["None", "a", "b"]
+@pytest.mark.parametrize("name", ["None", ""])
+def test_a_class_with_the_name_of_nothing_is_warned_of(name):
+    with pytest.warns(UserWarning, match=rf"'{name}' as a label, which is taken for a class.*np\.where"):
+        encoded = encode_labels(np.array(["a", name, "b"]), 3)
+    assert encoded.classes.tolist() == [name, "a", "b"]

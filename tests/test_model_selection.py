@@ -557,6 +557,15 @@ def test_names_on_one_side_only():
     np.testing.assert_array_equal(X, [[0, 0], [0, 0], [1, 1], [1, 1]])
 
 
+def test_columns_keep_their_dtypes_whatever_the_unlabelled_rows_come_in():
+    frame = pd.DataFrame({"a": ["x", "y"], "b": [1.5, 2.0]})
+    for unlabeled in ([["z", 3.0]], np.array([["z", 3.0]], dtype=object)):
+        X, _ = stack_unlabeled(frame, [0, 1], unlabeled)
+        assert X["b"].tolist() == [1.5, 2.0, 3.0]
+        assert X["b"].dtype == np.float64
+        assert X["a"].tolist() == ["x", "y", "z"]
+
+
 def test_rows_that_only_a_pipeline_understands():
     X, _ = stack_unlabeled(["some text", "more"], [0, 1], pd.Series(["other", None], dtype=object))
     assert X.tolist() == ["some text", "more", "other", None]
@@ -574,6 +583,7 @@ FRAME = pd.DataFrame(np.ones((2, 2)), columns=["a", "b"])
         (FRAME, [0, 1], np.ones((2, 3)), ValueError, "same shape as X, (2,). Got (3,)"),
         (FRAME, [0, 1], FRAME[["b", "a"]], ValueError, "columns of X in the same order, ['a', 'b']. Got ['b', 'a']"),
         (np.ones((2, 1, 4, 4), np.uint8), [0, 1], np.ones((2, 1, 4, 4)), ValueError, "uint8 where X does"),
+        ([[1.0], [2.0]], [0, 1], [["3"]], ValueError, "X_unlabeled must hold numbers where X does"),
         (sp.csr_array(np.eye(2)), [0, 1], None, TypeError, "Sparse"),
         (np.eye(2), [0, 1], sp.csr_array(np.eye(2)), TypeError, "Sparse"),
         (np.eye(2), [0], None, ValueError, "y must have one label for each row of X, 2 labels. Got 1"),

@@ -86,6 +86,29 @@ def test_exact_inside_tight_clusters_far_apart(n_features):
     np.testing.assert_array_equal(indices[:, 0], np.arange(400))
 
 
+def test_exact_refuses_what_float32_cannot_compare():
+    index = ExactNeighbors().fit([[0.0, 1.0], [2.0, 3.0]])
+    with pytest.raises(ValueError, match=r"X must lie within .* so that squared distances fit into float32"):
+        ExactNeighbors().fit(np.array([[1e200, 0.0], [2e200, 0.0]]))
+    for far in (1e19, -1e300):
+        with pytest.raises(ValueError, match="squared distances"):
+            index.kneighbors(np.array([[far, 0.0]]), 1)
+    X = 1e18 * clusters(50, n_features=2)
+    distances, indices = ExactNeighbors().fit(X).kneighbors(X, 3)
+    expected, nearest = naive(X, X, 3)
+    np.testing.assert_array_equal(indices, nearest)
+    np.testing.assert_allclose(distances, expected, rtol=1e-5)
+
+
+def test_exact_computes_where_the_rows_are():
+    X = clusters(300, n_features=MIN_SHARED)
+    expected = ExactNeighbors(block_size=10_000).fit(X).kneighbors(X, 3)
+    with torch.device("meta"):
+        found = ExactNeighbors(block_size=10_000).fit(X).kneighbors(X, 3)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_exact_counts_equal_rows_as_distance_zero():
     points = np.repeat(clusters(30) + 100, 10, axis=0)
     distances, indices = ExactNeighbors().fit(points).kneighbors(points, 10)
@@ -207,6 +230,22 @@ def test_graph_has_no_more_neighbours_than_other_rows():
     assert sorted(indices[0].tolist()) == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="The 'n_neighbors' parameter of knn_graph"):
         knn_graph(X, 0)
+
+
+class FitsInPlace:
+    """An index whose ``fit`` returns nothing."""
+
+    def fit(self, X):
+        self.index = NearestNeighbors().fit(X)
+
+    def kneighbors(self, X, n_neighbors):
+        return self.index.kneighbors(X, n_neighbors)
+
+
+def test_graph_needs_nothing_from_fit():
+    X = clusters(30)
+    for one, other in zip(knn_graph(X, 3, FitsInPlace()), knn_graph(X, 3, NearestNeighbors()), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_graph_does_not_fit_the_given_index():

@@ -197,6 +197,47 @@ def test_features_are_scaled_as_training_sees_them():
     assert features.norm(dim=1).mean() == pytest.approx(1, abs=0.05)
 
 
+class FrozenNorm(nn.Sequential):
+    """Divides by the statistics it came with, in training too."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+def test_norms_that_a_backbone_keeps_frozen_are_seen_as_training_sees_them():
+    backbone = FrozenNorm(nn.Linear(4, 6), nn.BatchNorm1d(6))
+    backbone[1].running_var.fill_(1e4)
+    network = build_network(backbone, EXAMPLE, n_classes=3)
+    rows = torch.randn(200, 4)
+    network.adapt(Rows(rows.numpy()))
+    with torch.no_grad():
+        features = (network.train().backbone(rows) - network.center) * network.scale
+    assert features.norm(dim=1).mean() == pytest.approx(1, abs=0.05)
+
+
+class WritesToItsInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(12, 5)
+
+    def forward(self, batch):
+        return self.linear(batch.mul_(3).add_(1).flatten(1))
+
+
+def test_what_a_backbone_does_to_its_input_is_seen_by_no_other_pass():
+    images = torch.rand(6, 3, 2, 2)
+    committee = build_committee(lambda shape: WritesToItsInput(), images, n_classes=2, n_networks=2, mirror=True).eval()
+    before = images.clone()
+    _, logits = committee(images)
+    assert torch.equal(images, before)
+    for member in committee.members:
+        both = [member.backbone(view.clone()) for view in (images, images.flip(-1))]
+        logits = logits - member.head(sum(both) / 2) / 2
+    torch.testing.assert_close(logits, torch.zeros(6, 2))
+
+
 def test_a_module_is_copied_and_left_alone():
     backbone = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
     before = copy.deepcopy(backbone.state_dict())

@@ -106,8 +106,21 @@ def through_deepcopy(model, folder):
     return copy.deepcopy(model)
 
 
+def under_another_default_device(model, folder):
+    with torch.device("meta"):
+        return through_pickle(model, folder)
+
+
 ways = pytest.mark.parametrize(
-    "way", [through_pickle, through_joblib, through_a_memory_map, through_skops, through_deepcopy]
+    "way",
+    [
+        through_pickle,
+        through_joblib,
+        through_a_memory_map,
+        through_skops,
+        through_deepcopy,
+        under_another_default_device,
+    ],
 )
 
 

@@ -495,6 +495,18 @@ def test_training_labels_may_be_given(rows):
         RecallDisplay.from_estimator(clf, X_test, y_test, y_train=[-1, -1])
 
 
+@pytest.mark.parametrize(("classes", "mark"), [([0, 1], -1), (["a", "b"], None)], ids=["-1", "None"])
+def test_recall_display_takes_no_mark_for_a_class(classes, mark):
+    y_test = np.array([*classes, mark, mark], dtype=object if mark is None else int)
+    with pytest.raises(ValueError, match="Got marks of unlabelled rows for 2 of 4: leave them out"):
+        RecallDisplay.from_predictions(y_test, [classes[0]] * 4, y_train=classes)
+
+
+def test_minus_one_beside_one_has_a_recall():
+    display = RecallDisplay.from_predictions([-1, 1, -1], [-1, 1, 1], y_train=[-1, 1])
+    assert_allclose(display.recalls, [[0.5, 1]])
+
+
 def test_classes_of_training_and_test_rows_are_shown():
     y_train = [0, 0, 1, 1, 1, -1]
     display = RecallDisplay.from_predictions([0, 0, 7, 7], [0, 1, 1, 1], y_train=y_train)

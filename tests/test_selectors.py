@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
-from skdmlpl._label_spreading import unit_rows
+from skdmlpl._label_spreading import neighbor_graph, unit_rows
 from skdmlpl.interfaces import PseudoLabels, Selector
 from skdmlpl.neighbors import ExactNeighbors
 from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector, NearestNeighborSelector
@@ -314,6 +314,12 @@ def test_a_zero_embedding_among_others(selector):
     labels, weights, _ = selector.select(embeddings, y, proba)
     assert np.isfinite(weights).all()
     assert set(labels) <= {0, 1, 2}
+
+
+def test_labels_do_not_spread_through_a_zero_embedding():
+    graph = neighbor_graph(np.array([[1, 0], [0, 0], [0, 1], [-1, 0]], dtype=np.float32), 2).toarray()
+    assert not graph[1].any()
+    assert not graph[:, 1].any()
 
 
 @by_neighbors

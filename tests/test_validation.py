@@ -73,19 +73,24 @@ BAD_DATA = {
     "sparse matrix X_unlabeled": (X, Y, sp.csr_matrix(U), TypeError, ["Sparse", "X_unlabeled", "dense"]),
     "NaN in X_unlabeled": (X, Y, with_value(U, np.nan), ValueError, ["X_unlabeled contains NaN", "Fill in"]),
     "infinity in X_unlabeled": (X, Y, with_value(U, -np.inf), ValueError, ["Input X_unlabeled contains infinity"]),
-    "other width": (X, Y, U[:, :3], ValueError, ["X_unlabeled must", "same shape as X", "(4,)", "Got (3,)"]),
+    "other width": (
+        X, Y, U[:, :3], ValueError, ["X_unlabeled must", "same shape as X", "(4,)", "Got (3,)", "A pipeline"],
+    ),
     "other image size": (IMAGES, Y, IMAGES[..., 1:], ValueError, ["X_unlabeled must", "(1, 6, 6)", "Got (1, 6, 5)"]),
     "images and a table": (IMAGES, Y, X, ValueError, ["X_unlabeled must", "(1, 6, 6)", "Got (4,)"]),
     "a table and images": (X, Y, IMAGES, ValueError, ["X_unlabeled must", "(4,)", "Got (1, 6, 6)"]),
     "1-D X_unlabeled": (X, Y, U[0], ValueError, ["X_unlabeled must be an array like X", "1D array"]),
     "3-D X_unlabeled": (X, Y, U[:, :, None], ValueError, ["X_unlabeled must be a table", "3 dimensions"]),
     "complex X_unlabeled": (X, Y, U + 1j, ValueError, ["X_unlabeled", "Complex data not supported"]),
-    "string X_unlabeled": (X, Y, U.astype(str), ValueError, ["X_unlabeled must hold", "numeric"]),
+    "string X_unlabeled": (X, Y, U.astype(str), ValueError, ["X_unlabeled must hold", "numeric", "stack_unlabeled"]),
     "a column of text in X_unlabeled": (FRAME, Y, FRAME_U.assign(b="x"), ValueError, ["X_unlabeled must hold", "'x'"]),
-    "ragged X_unlabeled": (X, Y, [[1, 2, 3, 4], [1, 2]], ValueError, ["X_unlabeled"]),
+    "ragged X_unlabeled": (X, Y, [[1, 2, 3, 4], [1, 2]], ValueError, ["X_unlabeled must have rows of one length"]),
+    "images of two sizes": ([*IMAGES[:29], IMAGES[0, :, 1:]], Y, None, ValueError, ["X must", "images of one size"]),
+    "a tensor with a gradient": (torch.ones(30, 4, requires_grad=True), Y, U, TypeError, ["X.detach().cpu().float()"]),
+    "a tensor in bfloat16": (X, Y, torch.ones(5, 4).bfloat16(), TypeError, ["X_unlabeled.detach().cpu().float()"]),
     "scalar X_unlabeled": (X, Y, 3, ValueError, ["X_unlabeled", "scalar array"]),
     "a generator": (X, Y, (row for row in U), ValueError, ["X_unlabeled"]),
-    "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["X_unlabeled must", "'b'", "'z'"]),
+    "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["must have the columns", "'z'"]),
     "names in another order": (FRAME, Y, FRAME_U[list("abdc")], ValueError, ["same order", "['a', 'b', 'd', 'c']"]),
     "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
     "colours last": (np.ones((30, 8, 6, 3)), Y, None, ValueError, ["(30, 8, 6, 3)", "X.transpose(0, 3, 1, 2)"]),
@@ -173,6 +178,10 @@ def test_good_devices(device):
 # ------------------------------------------------------------------------------------------------------- parts
 
 
+class OfIntegers(nn.Linear):
+    input_dtype = torch.int64
+
+
 class ToImages(nn.Linear):
     def forward(self, batch):
         return super().forward(batch)[:, :, None, None]
@@ -189,6 +198,8 @@ BAD_PARTS = {
     "backbone for images": ({"backbone": nn.Conv2d(4, 3, 1)}, ValueError, [BACKBONE_MUST, "(4,)", "(batch, d)"]),
     "backbone to 4-D": ({"backbone": ToImages(4, 3)}, ValueError, [BACKBONE_MUST, "(batch, d)", "(2, 3, 1, 1)"]),
     "backbone to a tuple": ({"backbone": nn.LSTM(4, 3)}, TypeError, [BACKBONE_MUST, "(batch, d)", "Got tuple"]),
+    "backbone in float64": ({"backbone": nn.Linear(4, 3).double()}, ValueError, [BACKBONE_MUST, "its input_dtype"]),
+    "backbone for integers": ({"backbone": OfIntegers(4, 3)}, TypeError, [BACKBONE_MUST, "Got torch.int64"]),
     "factory of no module": ({"backbone": lambda shape: 3}, TypeError, [BACKBONE_MUST, "torch.nn.Module", "Got int"]),
     "loss per row": ({"metric_loss": lambda e, y: e[:, 0]}, TypeError, [LOSS_MUST, "scalar", "Got a tensor of shape"]),
     "loss of one entry": ({"metric_loss": lambda e, y: e.sum()[None]}, TypeError, [LOSS_MUST, "scalar", "shape (1,)"]),

@@ -177,7 +177,7 @@ def make_long_tailed_split(
         imbalance_ratio_unlabeled = imbalance_ratio
     check_scalar(imbalance_ratio_unlabeled, "imbalance_ratio_unlabeled", Real, min_val=1)
     rng = check_random_state(random_state)
-    classes, y_index = np.unique(column_or_1d(y), return_inverse=True)
+    classes, y_index = _number_classes(y)
 
     labeled_counts = long_tail_counts(n_labeled, imbalance_ratio, len(classes))
     unlabeled_ratio = 1 if unlabeled_distribution == "uniform" else imbalance_ratio_unlabeled
@@ -200,3 +200,20 @@ def make_long_tailed_split(
         labeled.append(rows[n_test_per_class:stop_labeled])
         unlabeled.append(rows[stop_labeled:stop])
     return LongTailedSplit(*(np.sort(np.concatenate(part)) for part in (labeled, unlabeled, test)))
+
+
+def _number_classes(y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, sorted, and the number of each row's class; raise where a row has none."""
+    must = "y must hold the class of every row, all numbers or all strings"
+    try:
+        classes, y_index = np.unique(column_or_1d(y), return_inverse=True)
+    except TypeError as error:  # None among strings, say
+        raise ValueError(f"{must}. Leave out rows without one: {error}") from error
+    if classes.dtype.kind in "if" and set(classes.tolist()) != {-1, 1}:
+        marked = (classes == -1) | np.isnan(classes)
+        if marked.any():
+            raise ValueError(
+                f"{must}. Got {classes[marked][0]}, which marks unlabelled rows, for {marked[y_index].sum()} of "
+                f"{len(y_index)}: leave them out."
+            )
+    return classes, y_index

@@ -31,7 +31,7 @@ class LabelReport:
     rows : ndarray of shape (n_rows,), int
         Row numbers, as in ``transduction_``.
     labels : ndarray of shape (n_rows,)
-        Their labels; -1 (None where labels are not numbers) for rows that have none.
+        Their labels; for rows that have none -1, None where labels are not numbers, nan where -1 is a class.
     rounds : ndarray of shape (n_rows,), int
         Round since which a row has had its label: 0 for given labels, -1 for rows that have none.
     reliability : ndarray of shape (n_rows,), float64

@@ -148,7 +148,7 @@ class EmbeddingDisplay:
         reducer : transformer with `fit_transform`, or with `fit` and `transform`, default=None
             Reduces embeddings to two columns; a copy of it is used. If it has `transform`, test rows are placed by it,
             after it was fitted to the others; if not, as :class:`sklearn.manifold.TSNE`, it is fitted to all rows. None
-            takes ``PCA(n_components=2)``.
+            takes ``PCA(n_components=2, random_state=0)``.
 
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes, in the order of `estimator.classes_`. None takes `estimator.classes_`.
@@ -202,7 +202,7 @@ class EmbeddingDisplay:
                 raise ValueError(f"y_test must hold labels that were given to fit. {error}") from error
             kinds = np.concatenate([kinds, np.full(len(test_embeddings), "test")])
 
-        reducer = PCA(n_components=2) if reducer is None else clone(reducer, safe=False)
+        reducer = PCA(n_components=2, random_state=0) if reducer is None else clone(reducer, safe=False)
         display = cls(
             coordinates=_reduce(reducer, embeddings, test_embeddings),
             codes=codes,

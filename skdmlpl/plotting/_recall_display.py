@@ -8,7 +8,7 @@ from sklearn.metrics import recall_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import unique_labels
 
-from skdmlpl._labels import encode_labels
+from skdmlpl._labels import count_unlabeled, encode_labels
 from skdmlpl.plotting._classes import COLORS, MARKERS, class_codes, class_names, frequent_first
 from skdmlpl.plotting._figures import (
     add_grid,
@@ -186,6 +186,12 @@ class RecallDisplay:
             train_classes, codes = encode_labels(y_train, len(y_train))
         except ValueError as error:
             raise ValueError(f"y_train must hold the labels given to fit. {error}") from error
+        n_unlabeled = count_unlabeled(y_true, train_classes)
+        if n_unlabeled:
+            raise ValueError(
+                f"The test rows must have a label each. Got marks of unlabelled rows for {n_unlabeled} of "
+                f"{len(y_true)}: leave them out."
+            )
         classes = unique_labels(train_classes, y_true)
         counts = np.zeros(len(classes), dtype=int)
         counts[class_codes(train_classes, classes)] = np.bincount(codes[codes >= 0])
