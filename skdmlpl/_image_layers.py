@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from skdmlpl._moments import mean_and_std
+from skdmlpl._moments import moments
 
 __all__ = ["Normalize", "NormalizedImages", "check_image_shape", "conv"]
 
@@ -24,7 +24,7 @@ class Normalize(nn.Module):
     @torch.no_grad()
     def learn(self, batches: Iterable[Tensor]) -> None:
         """Learn both from batches (b, channels, height, width); raise a ValueError if there is no image."""
-        mean, std = mean_and_std(batches)
+        mean, std, *_ = moments(batches)
         # A channel without variation, but for rounding, carries nothing: it is centred and left at that.
         std = torch.where(std > 1e-6 * mean.abs(), std, 1.0)
         self.mean.copy_(mean.view(-1, 1, 1))

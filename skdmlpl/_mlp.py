@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdmlpl._moments import mean_and_std
+from skdmlpl._moments import moments
 
 __all__ = ["MANY_COLUMNS", "mlp"]
 
@@ -45,7 +45,8 @@ def mlp(
 
     It standardises its input by the means and standard deviations learned from all training rows, and squashes
     outliers smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned
-    frequencies, which lets a small network bend sharply along single columns [2]_. With more columns, rows are scaled
+    frequencies, which lets a small network bend sharply along single columns [2]_; columns with two values, such as
+    those that categories are encoded in, go without. With more columns, rows are scaled
     to equal length instead, as the direction of a long feature vector says more than its length; where the columns
     are of like spread, as those of an embedding or of pixels are, they are divided by one number for all, so that
     columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
@@ -126,8 +127,14 @@ class _StandardizedTable(nn.Module):
 
     @torch.no_grad()
     def adapt(self, batches: Iterable[Tensor]) -> None:
-        """Learn mean and standard deviation of each column from all batches (b, n_features)."""
-        mean, std = mean_and_std(batches)
+        """Learn each column's mean and spread, and whether it has two values, from all batches (b, n_features)."""
+        mean, std, low, high = moments(batches)
+        # Two values, and no others within the same limits, have the largest spread for their mean: the inequality of
+        # Bhatia and Davis, The American Mathematical Monthly 107 (2000), doi:10.1080/00029890.2000.12005203.
+        bends = std.square() < (1 - 1e-6) * (high - mean) * (mean - low)
+        for part in self.network.modules():
+            if isinstance(part, _PeriodicEmbedding):
+                part.bends.copy_(bends)
         # A column that is constant but for rounding says nothing, and is left out.
         varies = std > 1e-14 * mean.abs()
         if len(std) >= MANY_COLUMNS and varies.any():
@@ -164,17 +171,24 @@ class _StandardizedTable(nn.Module):
 
 
 class _PeriodicEmbedding(nn.Module):
-    """Each value, followed by a few rectified mixtures of its sines and cosines."""
+    """Each value, followed by a few rectified mixtures of its sines and cosines; of columns with two values, zeros.
+
+    What bends through two points is a line, and many such columns, as of categories, would fill the network with
+    copies of themselves.
+    """
+
+    bends: Tensor
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
+        self.register_buffer("bends", torch.ones(n_features))
         self.frequencies = nn.Parameter(_FREQUENCY_SCALE * torch.randn(n_features, _N_FREQUENCIES))
         self.mix = nn.Linear(1 + 2 * _N_FREQUENCIES, _EMBEDDING_PER_COLUMN)
 
     def forward(self, rows: Tensor) -> Tensor:
         phases = 2 * math.pi * self.frequencies * rows[..., None]  # (b, n_features, n_frequencies)
         waves = torch.cat([rows[..., None], phases.sin(), phases.cos()], dim=-1)
-        return torch.cat([rows, self.mix(waves).relu().flatten(1)], dim=1)
+        return torch.cat([rows, (self.bends[:, None] * self.mix(waves).relu()).flatten(1)], dim=1)
 
 
 class _BesideItself(nn.Module):

@@ -1,15 +1,32 @@
-"""Mean and standard deviation of rows that come in batches."""
+"""Statistics of the columns of rows that come in batches."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["mean_and_std"]
+__all__ = ["Moments", "moments"]
 
 
-def mean_and_std(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation of each column or channel.
+class Moments(NamedTuple):
+    """Statistics of each column or channel.
+
+    Attributes
+    ----------
+    mean, std, low, high : Tensor of shape (n,)
+        Mean, standard deviation, minimum and maximum over all rows and, of images, all positions; float64, on the CPU:
+        squares of float32 may overflow, and not every device has float64.
+    """
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def moments(batches: Iterable[Tensor]) -> Moments:
+    """Return mean, standard deviation, minimum and maximum of each column or channel.
 
     Parameters
     ----------
@@ -18,9 +35,8 @@ def mean_and_std(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    mean, std : Tensor of shape (n,)
-        Over all rows and, of images, all positions; float64, on the CPU: squares of float32 may overflow, and not every
-        device has float64.
+    Moments
+        Of all batches together.
 
     Raises
     ------
@@ -34,6 +50,7 @@ def mean_and_std(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """
     count = 0
     mean = squares = torch.zeros((), dtype=torch.float64)
+    low, high = torch.tensor(torch.inf, dtype=torch.float64), torch.tensor(-torch.inf, dtype=torch.float64)
     for batch in batches:
         if len(batch) == 0:
             continue
@@ -44,7 +61,8 @@ def mean_and_std(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         delta = rows.mean(dims) - mean
         squares = squares + (rows.var(dims, correction=0) * n_here + delta.square() * (count * n_here / total))
         mean = mean + delta * (n_here / total)
+        low, high = torch.minimum(low, rows.amin(dims)), torch.maximum(high, rows.amax(dims))
         count = total
     if count == 0:
         raise ValueError("adapt needs at least one row. Got none.")
-    return mean, (squares / count).sqrt()
+    return Moments(mean, (squares / count).sqrt(), low, high)

@@ -106,6 +106,18 @@ def test_only_long_rows_are_compared_by_direction(n_features, same):
     assert (change < 0.02) == same
 
 
+@pytest.mark.parametrize("size", [1, 7, None])
+def test_columns_with_two_values_have_no_waves(size):
+    rng = np.random.default_rng(0)
+    third = np.zeros(60)
+    third[[20, 40]] = 1, 0.5
+    columns = [rng.normal(size=60), rng.random(60) < 0.1, third, 1e9 + 0.25 * (rng.random(60) < 0.5), np.full(60, 3)]
+    network = adapted(np.column_stack(columns), size)
+    assert network.network[0].bends.tolist() == [1, 0, 1, 0, 0]
+    waves = network.network[0](torch.randn(100, 5))[:, 5:].view(100, 5, -1)
+    assert (waves != 0).any(dim=(0, 2)).tolist() == [True, False, True, False, False]
+
+
 @widths
 def test_outliers_are_squashed(n_features):
     X = np.random.default_rng(0).normal(size=(40, n_features))
