@@ -183,6 +183,23 @@ def _manifolds(seed: int) -> Pool:
     return _mixture_pool(centers, [0.65 * np.eye(10)] * 10, 1500, rng)
 
 
+def _categories(seed: int) -> Pool:
+    """4 classes by 4 measurements and 4 categories, which have 3 to 12 levels and a column for each of them."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(scale=0.7, size=(4, 4))
+    shares = [rng.dirichlet(np.ones(n_levels), size=4) for n_levels in (3, 5, 8, 12)]  # (4, n_levels), by class
+    y = np.repeat(np.arange(4), 1500)
+    drawn = [(p[y].cumsum(axis=1) < rng.random((len(y), 1))).sum(axis=1) for p in shares]
+    columns = [np.eye(p.shape[1])[np.minimum(level, p.shape[1] - 1)] for p, level in zip(shares, drawn, strict=True)]
+    X = np.concatenate([centers[y] + rng.normal(size=(len(y), 4)), *columns], axis=1)
+
+    def log_density(X: np.ndarray) -> np.ndarray:
+        distances = ((X[:, None, :4] - centers) ** 2).sum(axis=2)  # (n, n_classes)
+        return X[:, 4:] @ np.log(np.concatenate(shares, axis=1)).T - distances / 2
+
+    return Pool(X, y, log_density=log_density)
+
+
 def _mixtures(seed: int) -> Pool:
     """12 classes of 5 round clusters each in 16 dimensions: neighbours of a cluster are of other classes."""
     rng = np.random.default_rng(seed)
@@ -197,6 +214,7 @@ PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
     "gaussians": (_gaussians, Protocol(200, 1000, 50, 300)),
     "manifolds": (_manifolds, Protocol(100, 1000, 50, 300)),
     "mixtures": (_mixtures, Protocol(150, 1000, 50, 300)),
+    "categories": (_categories, Protocol(60, 400, 10, 200)),
     "wine": (_bundled(load_wine), Protocol(20, 25, 4, 14)),
     "iris": (_bundled(load_iris), Protocol(15, 20, 4, 12)),
     "breast-cancer": (_bundled(load_breast_cancer), Protocol(40, 100, 10, 50)),

@@ -13,7 +13,7 @@ from benchmarks.peers import METHODS, ours
 from skdmlpl import DMLPseudoLabelClassifier
 from skdmlpl._defaults import resolve_networks
 
-PROBLEMS = ("wine", "iris", "breast-cancer", "moons", "circles", "hypercube-2", "hypercube-5")
+PROBLEMS = ("wine", "iris", "breast-cancer", "moons", "circles", "hypercube-2", "hypercube-5", "categories")
 BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained networks alone"
 
 
