@@ -48,8 +48,8 @@ def mlp(
     frequencies, which lets a small network bend sharply along single columns [2]_; columns with two values, such as
     those that categories are encoded in, go without. With more columns, rows are scaled
     to equal length instead, as the direction of a long feature vector says more than its length; where the columns
-    are of like spread, as those of an embedding or of pixels are, they are divided by one number for all, so that
-    columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
+    are of like spread, as those of an embedding or of pixels are, they are divided by one number for all but a few far
+    larger ones, so that columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
     in training, as they repeat each other; and the row itself is part of the output, so that classes which a linear
     function tells apart need no hidden layer, and rows that were close stay close.
 
@@ -140,7 +140,9 @@ class _StandardizedTable(nn.Module):
         if len(std) >= MANY_COLUMNS and varies.any():
             low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype))
             if high <= _LIKE_SPREADS * low:
-                std = std[varies].square().mean().sqrt().expand_as(std)
+                # A few columns of another unit, as numbers beside categories, would drown the rest.
+                strange = std > _LIKE_SPREADS * low
+                std = torch.where(strange, std, std[varies & ~strange].square().mean().sqrt())
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 

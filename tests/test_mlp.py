@@ -87,6 +87,18 @@ def test_rows_of_one_direction_are_no_neighbors_if_their_lengths_differ():
     assert between.min() > 3 * along.max()
 
 
+def test_columns_of_like_spread_are_divided_by_one_number_for_all_but_those_of_another_unit():
+    rng = np.random.default_rng(0)
+    spreads = rng.uniform(0.3, 3, MANY_COLUMNS)
+    X = spreads * rng.normal(size=(200, MANY_COLUMNS))
+    common = 1 / np.sqrt(X.var(0).mean())
+    np.testing.assert_allclose(adapted(X).scale, common)
+    beside = np.column_stack([X, 3000 * rng.normal(size=(200, 2)), np.full(200, 7)])
+    scale = adapted(beside).scale.numpy()
+    np.testing.assert_allclose(scale[:MANY_COLUMNS], common)
+    np.testing.assert_allclose(scale[MANY_COLUMNS:], [*1 / beside[:, -3:-1].std(0), 0])
+
+
 @widths
 def test_columns_may_have_any_location_and_scale(n_features):
     rng = np.random.default_rng(0)
