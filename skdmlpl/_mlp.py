@@ -43,15 +43,15 @@ def mlp(
 ) -> nn.Module:
     """Build a multilayer perceptron for tables, made for few labelled rows.
 
-    It standardises its input by the means and standard deviations learned from all training rows, and squashes
-    outliers smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned
-    frequencies, which lets a small network bend sharply along single columns [2]_; columns with two values, such as
-    those that categories are encoded in, go without. With more columns, rows are scaled
-    to equal length instead, as the direction of a long feature vector says more than its length; where the columns
-    are of like spread, as those of an embedding or of pixels are, they are divided by one number for all but a few far
-    larger ones, so that columns which hardly vary do not gain weight; the more columns there are, the more of them are left out at random
-    in training, as they repeat each other; and the row itself is part of the output, so that classes which a linear
-    function tells apart need no hidden layer, and rows that were close stay close.
+    It standardises its input by the means and standard deviations learned from all training rows, and squashes outliers
+    smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned frequencies, which
+    lets a small network bend sharply along single columns [2]_; columns with two values, such as those that categories
+    are encoded in, go without. With more columns, rows are scaled to equal length instead, as the direction of a long
+    feature vector says more than its length; where the columns are of like spread, as those of an embedding or of
+    pixels are, they are divided by one number for all but a few far larger ones, so that columns which hardly vary do
+    not gain weight; the more columns there are, the more of them are left out at random in training, as they repeat
+    each other; and the row itself is part of the output, so that classes which a linear function tells apart need no
+    hidden layer, and rows that were close stay close.
 
     Parameters
     ----------
