@@ -207,6 +207,17 @@ def _mixtures(seed: int) -> Pool:
     return _mixture_pool(centers, [0.8 * np.eye(16)] * 12, 1500, rng)
 
 
+_hypercube_5 = _generated(
+    make_classification, 6000, n_features=20, n_informative=8, n_redundant=4, n_classes=5, class_sep=1.2
+)
+
+
+def _long_tailed_5(seed: int) -> Pool:
+    """The rows of ``hypercube-5``, each value as an exponential: most are close together, and a few far away."""
+    pool = _hypercube_5(seed)
+    return pool._replace(X=np.exp(1.5 * pool.X))
+
+
 PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
     "digits": (_bundled(load_digits), Protocol(60, 110, 20, 40)),
     "letter": (_letter, Protocol(100, 400, 50, 200)),
@@ -224,12 +235,8 @@ PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
         _generated(make_classification, 4000, n_features=20, n_informative=5, class_sep=0.8),
         Protocol(60, 400, 10, 200),
     ),
-    "hypercube-5": (
-        _generated(
-            make_classification, 6000, n_features=20, n_informative=8, n_redundant=4, n_classes=5, class_sep=1.2
-        ),
-        Protocol(60, 400, 20, 200),
-    ),
+    "hypercube-5": (_hypercube_5, Protocol(60, 400, 20, 200)),
+    "long-tailed-5": (_long_tailed_5, Protocol(60, 400, 20, 200)),
 }
 
 

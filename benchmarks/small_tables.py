@@ -13,7 +13,17 @@ from benchmarks.peers import METHODS, ours
 from skdmlpl import DMLPseudoLabelClassifier
 from skdmlpl._defaults import resolve_networks
 
-PROBLEMS = ("wine", "iris", "breast-cancer", "moons", "circles", "hypercube-2", "hypercube-5", "categories")
+PROBLEMS = (
+    "wine",
+    "iris",
+    "breast-cancer",
+    "moons",
+    "circles",
+    "hypercube-2",
+    "hypercube-5",
+    "categories",
+    "long-tailed-5",
+)
 BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained networks alone"
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdmlpl._moments import moments
+from skdmlpl._normal_scores import NormalScores, RowSample
 
 __all__ = ["MANY_COLUMNS", "mlp"]
 
@@ -44,14 +45,16 @@ def mlp(
     """Build a multilayer perceptron for tables, made for few labelled rows.
 
     It standardises its input by the means and standard deviations learned from all training rows, and squashes outliers
-    smoothly [1]_. Up to 49 columns, every value is also passed through sines and cosines of learned frequencies, which
-    lets a small network bend sharply along single columns [2]_; columns with two values, such as those that categories
-    are encoded in, go without. With more columns, rows are scaled to equal length instead, as the direction of a long
-    feature vector says more than its length; where the columns are of like spread, as those of an embedding or of
-    pixels are, they are divided by one number for all but a few far larger ones, so that columns which hardly vary do
-    not gain weight; the more columns there are, the more of them are left out at random in training, as they repeat
-    each other; and the row itself is part of the output, so that classes which a linear function tells apart need no
-    hidden layer, and rows that were close stay close.
+    smoothly [1]_. Columns with long tails (a standard deviation of more than three times half the distance between the
+    quantiles of 16 % and 84 %) are mapped to the quantiles of a normal distribution instead [3]_. Up to 49 columns,
+    every value is also passed through sines and cosines of learned frequencies, which lets a small network bend sharply
+    along single columns [2]_; columns with two values, such as those that categories are encoded in, go without. With
+    more columns, rows are scaled to equal length instead, as the direction of a long feature vector says more than its
+    length; where the columns are of like spread, as those of an embedding or of pixels are, they are divided by one
+    number for all but a few far larger ones, so that columns which hardly vary do not gain weight, and tails are left
+    alone; the more columns there are, the more of them are left out at random in training, as they repeat each other;
+    and the row itself is part of the output, so that classes which a linear function tells apart need no hidden layer,
+    and rows that were close stay close.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def mlp(
        tabular data". :arxiv:`2407.04491`.
     .. [2] Gorishniy, Rubachev, Babenko (2022). "On embeddings for numerical features in tabular deep learning".
        :arxiv:`2203.05556`.
+    .. [3] Gorishniy, Rubachev, Khrulkov, Babenko (2021). "Revisiting deep learning models for tabular data".
+       :arxiv:`2106.11959`.
 
     Examples
     --------
@@ -123,12 +128,14 @@ class _StandardizedTable(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
+        self.normal_scores = NormalScores()
         self.network = network
 
     @torch.no_grad()
     def adapt(self, batches: Iterable[Tensor]) -> None:
         """Learn each column's mean and spread, and whether it has two values, from all batches (b, n_features)."""
-        mean, std, low, high = moments(batches)
+        sample = RowSample(len(self.mean))
+        mean, std, low, high = moments(map(sample.add, batches))
         # Two values, and no others within the same limits, have the largest spread for their mean: the inequality of
         # Bhatia and Davis, The American Mathematical Monthly 107 (2000), doi:10.1080/00029890.2000.12005203.
         bends = std.square() < (1 - 1e-6) * (high - mean) * (mean - low)
@@ -137,12 +144,16 @@ class _StandardizedTable(nn.Module):
                 part.bends.copy_(bends)
         # A column that is constant but for rounding says nothing, and is left out.
         varies = std > 1e-14 * mean.abs()
+        own_units = True  # each column has its own
         if len(std) >= MANY_COLUMNS and varies.any():
             low, high = std[varies].quantile(torch.tensor([0.1, 0.9], dtype=std.dtype))
-            if high <= _LIKE_SPREADS * low:
+            own_units = high > _LIKE_SPREADS * low
+            if not own_units:
                 # A few columns of another unit, as numbers beside categories, would drown the rest.
                 strange = std > _LIKE_SPREADS * low
                 std = torch.where(strange, std, std[varies & ~strange].square().mean().sqrt())
+        if own_units:
+            self.normal_scores.adapt(sample.rows, std)
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
@@ -167,7 +178,8 @@ class _StandardizedTable(nn.Module):
         return torch.cat([F.normalize(features), math.sqrt(_ROW_WEIGHT) * F.normalize(row)], dim=1)
 
     def _standardize(self, rows: Tensor) -> Tensor:
-        standardized = (rows.to(self.mean.dtype) - self.mean) * self.scale
+        rows = rows.to(self.mean.dtype)
+        standardized = self.normal_scores(rows, (rows - self.mean) * self.scale)
         standardized = standardized.to(next(self.network.parameters()).dtype)
         return standardized / (1 + (standardized / _CLIP).square()).sqrt()
 

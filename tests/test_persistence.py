@@ -28,6 +28,7 @@ TRUSTED = [
     "skdmlpl._mlp._StandardizedTable",
     "skdmlpl._network.Committee",
     "skdmlpl._network.EmbeddingNetwork",
+    "skdmlpl._normal_scores.NormalScores",
     "skdmlpl._persistence.PackedTensor",
     "skdmlpl.interfaces.PseudoLabels",
     "skdmlpl.interfaces.RoundRecord",
