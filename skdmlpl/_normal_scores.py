@@ -14,7 +14,7 @@ _LONG = 3.0
 _CORE = NormalDist().cdf(-1), NormalDist().cdf(1)
 _N_KNOTS = 100
 # Quantiles are taken of so many rows at most, and of so many numbers.
-_MOST_ROWS = 10_000
+_MOST_ROWS = 2_000
 _MOST_NUMBERS = 2**21
 
 
@@ -29,8 +29,11 @@ class RowSample:
 
     def add(self, batch: Tensor) -> Tensor:
         """Have rows (b, n_features) take part; return them."""
-        rows = torch.cat([self.rows, batch.to("cpu", torch.float64)])
-        keys = torch.cat([self._keys, torch.rand(len(batch), generator=self._generator)])
+        keys = torch.rand(len(batch), generator=self._generator)
+        # The rows with the lowest keys stay, so once there are enough, few of a batch come into question.
+        new = keys < (self._keys.max() if len(self._keys) == self.size else 1)
+        rows = torch.cat([self.rows, batch.to("cpu")[new].double()])
+        keys = torch.cat([self._keys, keys[new]])
         kept = keys.topk(min(self.size, len(keys)), largest=False).indices
         self.rows, self._keys = rows[kept], keys[kept]
         return batch
