@@ -153,7 +153,7 @@ class _StandardizedTable(nn.Module):
                 strange = std > _LIKE_SPREADS * low
                 std = torch.where(strange, std, std[varies & ~strange].square().mean().sqrt())
         if own_units:
-            self.normal_scores.adapt(sample.rows, std)
+            self.normal_scores.adapt(sample.rows, torch.where(varies, std, 0.0))
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 

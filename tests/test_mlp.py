@@ -44,6 +44,18 @@ def test_constant_columns_are_left_out(constant):
     assert not torch.allclose(network(moved_elsewhere), network(rows))
 
 
+def test_tails_are_looked_for_in_columns_that_vary_and_have_a_unit_of_their_own():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, MANY_COLUMNS - 1))
+    X[:, 3] = np.exp(3 * X[:, 3])
+    X[:, 5] = 1e9 + 1e-7 * np.exp(2 * X[:, 5])  # constant but for rounding
+    assert adapted(X).normal_scores.columns.tolist() == [3]
+    alike = np.exp(3 * rng.normal(size=(400, MANY_COLUMNS)))
+    assert len(adapted(alike).normal_scores.columns) == 0
+    other_units = alike * 10.0 ** np.arange(MANY_COLUMNS)
+    assert len(adapted(other_units).normal_scores.columns) == MANY_COLUMNS
+
+
 @widths
 def test_output_has_the_width_asked_for_and_every_parameter_learns(n_features):
     X = np.random.default_rng(0).normal(size=(32, n_features))
