@@ -135,7 +135,7 @@ def _beware_of_stringified(classes: np.ndarray) -> None:
     """Raise where classes were marks of unlabelled rows before they were made strings, as in an array of strings.
 
     Taken for a class they would be the most frequent one. Both "-1" and "1" alone are two classes, as -1 and 1 are.
-    "None" may well be the name of a class, and the empty string too; both are warned of.
+    "None" may well be the name of a class, and is warned of.
     """
     if classes.dtype.kind != "U" or set(classes.tolist()) in ({"-1", "1"}, {"-1.0", "1.0"}):
         return
@@ -146,14 +146,13 @@ def _beware_of_stringified(classes: np.ndarray) -> None:
             "Where it marks unlabelled rows, make an array of objects, with None on these rows: "
             f"np.where(y == {marks[0]!r}, None, y). Where it is a class, give the class another name."
         )
-    for label in ("None", ""):
-        if label in classes.tolist():
-            warnings.warn(
-                f"y has the string {label!r} as a label, which is taken for a class. If it marks unlabelled rows, make "
-                f"an array of objects, with None on these rows: np.where(y == {label!r}, None, y).",
-                UserWarning,
-                stacklevel=2,
-            )
+    if "None" in classes.tolist():
+        warnings.warn(
+            "y has the string 'None' as a label, which is taken for a class. If it marks unlabelled rows, make an "
+            "array of objects, with None on these rows: np.where(y == 'None', None, y).",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _is_missing(y: np.ndarray) -> np.ndarray:

@@ -110,8 +110,7 @@ def test_encoding_leaves_the_labels_alone():
     assert y.tolist() == ["a", None, "b", -1]
 
 
-@pytest.mark.parametrize("name", ["None", ""])
-def test_a_class_with_the_name_of_nothing_is_warned_of(name):
-    with pytest.warns(UserWarning, match=rf"'{name}' as a label, which is taken for a class.*np\.where"):
-        encoded = encode_labels(np.array(["a", name, "b"]), 3)
-    assert encoded.classes.tolist() == [name, "a", "b"]
+def test_a_class_named_none_is_warned_of():
+    with pytest.warns(UserWarning, match=r"'None' as a label, which is taken for a class.*np\.where"):
+        encoded = encode_labels(np.array(["a", None, "b"]).astype(str), 3)
+    assert encoded.classes.tolist() == ["None", "a", "b"]

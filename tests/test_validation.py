@@ -90,7 +90,7 @@ BAD_DATA = {
     "a tensor in bfloat16": (X, Y, torch.ones(5, 4).bfloat16(), TypeError, ["X_unlabeled.detach().cpu().float()"]),
     "scalar X_unlabeled": (X, Y, 3, ValueError, ["X_unlabeled", "scalar array"]),
     "a generator": (X, Y, (row for row in U), ValueError, ["X_unlabeled"]),
-    "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["must have the columns", "'z'"]),
+    "other names": (FRAME, Y, FRAME_U.rename(columns={"b": "z"}), ValueError, ["X_unlabeled must", "'b'", "'z'"]),
     "names in another order": (FRAME, Y, FRAME_U[list("abdc")], ValueError, ["same order", "['a', 'b', 'd', 'c']"]),
     "a name too few": (FRAME, Y, FRAME_U[list("abc")], ValueError, ["X_unlabeled must", "['a', 'b', 'c']"]),
     "colours last": (np.ones((30, 8, 6, 3)), Y, None, ValueError, ["(30, 8, 6, 3)", "X.transpose(0, 3, 1, 2)"]),
