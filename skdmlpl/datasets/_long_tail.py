@@ -137,8 +137,8 @@ def make_long_tailed_split(
     Raises
     ------
     ValueError
-        If a parameter is out of its range, or a class has too few rows; the message names the class, what it has and
-        what it needs.
+        If a parameter is out of its range, `y` marks rows as unlabelled, or a class has too few rows; the message names
+        the class, what it has and what it needs.
     TypeError
         If a parameter is not of the type it must be.
 
