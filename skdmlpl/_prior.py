@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from skdmlpl._folds import deal_out, testable_rows
 from skdmlpl._label_spreading import neighbor_graph, spread_labels
@@ -13,6 +13,9 @@ from skdmlpl._label_spreading import neighbor_graph, spread_labels
 __all__ = ["estimate_prior", "estimate_prior_by_neighbors"]
 
 _N_ITER = 50
+# Rows that each class is thought to have beside those that are there: so many times the mean doubt, as few rows that
+# can hardly be told apart say little of how frequent a class is.
+_ROWS_OF_DOUBT = 10.0
 # Share of the estimate that is spread evenly: no class is given up for good because the network does not see it yet.
 _FLOOR = 0.02
 
@@ -25,16 +28,18 @@ _MOST_HELD_OUT = 10_000
 # Few held-out rows say little: either number is taken from a normal distribution of standard deviation 1/2 about 0,
 # where votes mean what they say, unless they say otherwise. This is half of its precision.
 _STRICTNESS = 2.0
+# Votes on other rows drift further than on those that their scaling was learned from.
+_OPTIMISM = 2.0
 
 
-def estimate_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
+def estimate_prior(likelihood: np.ndarray, labeled: np.ndarray, *, spurious_gain: float = 0.0) -> np.ndarray:
     """Estimate the class distribution of rows from the probabilities they would have if classes were equally frequent.
 
-    Expectation maximisation: the probabilities are weighted with the distribution and averaged to the next one, which
-    increases the likelihood of the rows [1]_. It counts on probabilities that mean what they say. Those of a network
-    that can hardly tell the classes apart do not, and the estimate would drift to a few classes. So each step goes back
-    some way to the labelled rows' distribution, by the fourth power of the rows' mean doubt: next to nothing where most
-    rows are told apart, whatever their distribution, and a good part of the way where few are.
+    Either they follow the labelled rows' distribution, or one of their own. The latter is found by expectation
+    maximisation: the probabilities are weighted with the distribution and averaged to the next one, which increases the
+    likelihood of the rows [1]_. One of their own always fits better, which means little where rows are few, classes
+    alike or probabilities wrong. So the estimate is a mean of the two, weighted by how credible either is in the light
+    of the rows, by the Bayesian information criterion [2]_.
 
     Parameters
     ----------
@@ -42,7 +47,11 @@ def estimate_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
         Probabilities under equal class frequencies, at least one row.
 
     labeled : ndarray of shape (n_classes,), float
-        Class distribution of the labelled rows.
+        Class distribution of the labelled rows, positive.
+
+    spurious_gain : float, default=0
+        How much larger the log-likelihood of a row is expected to be under a distribution of their own if they follow
+        that of the labelled rows: what probabilities that are wrong bring about by themselves.
 
     Returns
     -------
@@ -53,16 +62,32 @@ def estimate_prior(likelihood: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     ----------
     .. [1] Saerens, Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
        Neural Computation 14 (2002), :doi:`10.1162/089976602753284446`.
+    .. [2] Kass, Raftery, "Bayes factors", Journal of the American Statistical Association 90 (1995),
+       :doi:`10.1080/01621459.1995.10476572`.
     """
-    n_classes = likelihood.shape[1]
+    n_samples, n_classes = likelihood.shape
+    own = _likeliest_prior(likelihood)
+    expected = n_samples * spurious_gain + (n_classes - 1) / 2 * np.log(n_samples)
+    credence = expit(_log_ratio(likelihood, own, labeled) - expected)
+    return credence * own + (1 - credence) * labeled
+
+
+def _likeliest_prior(likelihood: np.ndarray) -> np.ndarray:
+    """Return the class distribution (n_classes,) that makes rows likely, by expectation maximisation."""
+    n_samples, n_classes = likelihood.shape
     prior = np.full(n_classes, 1 / n_classes)
     for _ in range(_N_ITER):
         posterior = likelihood * prior
         posterior /= posterior.sum(axis=1, keepdims=True)
-        doubt = (1 - posterior.max(axis=1).mean()) ** 4
-        prior = (1 - doubt) * posterior.mean(axis=0) + doubt * labeled
+        extra = _ROWS_OF_DOUBT * (1 - posterior.max(axis=1).mean())
+        prior = (posterior.sum(axis=0) + extra) / (n_samples + extra * n_classes)
         prior = (1 - _FLOOR) * prior + _FLOOR / n_classes
     return prior
+
+
+def _log_ratio(likelihood: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """Return the logarithm of how much likelier rows (n, n_classes) are under one class distribution than another."""
+    return float((np.log(likelihood @ first) - np.log(likelihood @ second)).sum())
 
 
 def estimate_prior_by_neighbors(
@@ -73,7 +98,8 @@ def estimate_prior_by_neighbors(
     Labels spread over the graph of nearest neighbours. How much the votes that a row gets are worth, labelled rows tell
     that are held out in turn: their votes are scaled to be likely [1]_, and :func:`estimate_prior` starts from these.
     With votes that mean what they say it is right where a network's probabilities, too sure of themselves and hardly
-    ever those of the rare classes, would have it drift [2]_.
+    ever those of the rare classes, would have it drift [2]_. How far they drift all the same, the rows held out tell
+    too, as their distribution is known.
 
     Parameters
     ----------
@@ -105,17 +131,22 @@ def estimate_prior_by_neighbors(
     sizes = np.bincount(y[y >= 0], minlength=n_classes)
     rows = testable_rows(y)
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()][:_MOST_HELD_OUT]
-    scaling = _Scaling()
+    scaling, spurious_gain = _Scaling(), 0.0
     if len(rows) >= _N_FOLDS:
         folds = deal_out(rows, y, _N_FOLDS)
         held_out = [np.flatnonzero(folds == number) for number in range(_N_FOLDS)]
-        votes = [
+        tries = [
             spread_labels(graph, np.where(folds == number, -1, y), n_classes, **_SPREADING)[out]
             for number, out in enumerate(held_out)
         ]
-        scaling = _Scaling.fit(np.concatenate(votes), y[np.concatenate(held_out)], sizes)
+        votes, truth = np.concatenate(tries), y[np.concatenate(held_out)]
+        scaling = _Scaling.fit(votes, truth, sizes)
+        likelihood = softmax(scaling(votes, sizes), axis=1)
+        known = np.bincount(truth, minlength=n_classes) / len(truth)
+        gain = _log_ratio(likelihood, _likeliest_prior(likelihood), known) / len(truth)
+        spurious_gain = _OPTIMISM * max(0.0, gain)
     votes = spread_labels(graph, y, n_classes, **_SPREADING)[y < 0]
-    return estimate_prior(softmax(scaling(votes, sizes), axis=1), sizes / sizes.sum())
+    return estimate_prior(softmax(scaling(votes, sizes), axis=1), sizes / sizes.sum(), spurious_gain=spurious_gain)
 
 
 class _Scaling(NamedTuple):
