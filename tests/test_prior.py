@@ -87,6 +87,47 @@ def test_labels_count_the_less_the_more_the_rows_say():
     assert distances[2] < 0.01
 
 
+def distance_between(first, second):
+    return np.abs(first - second).sum() / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_rows_that_may_well_follow_the_labels_are_taken_to_do_so(seed):
+    likelihood, _ = likelihood_of_gaussians(TAIL, n_samples=60, distance=2.0, seed=seed)
+    assert distance_between(estimate_prior(likelihood, TAIL), TAIL) < 0.03
+    # Of which the rows by themselves would tell otherwise.
+    assert distance_between(_prior._likeliest_prior(likelihood), TAIL) > 0.06
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_rows_that_cannot_follow_the_labels_are_taken_at_their_word(seed):
+    likelihood, drawn = likelihood_of_gaussians(TAIL[::-1], n_samples=60, distance=3.0, seed=seed)
+    assert distance_between(estimate_prior(likelihood, TAIL), drawn) < 0.12
+    np.testing.assert_allclose(estimate_prior(likelihood, TAIL), estimate_prior(likelihood, EVEN), atol=0.02)
+
+
+def test_between_the_two_the_estimate_is_a_mean_of_both():
+    likelihood, _ = likelihood_of_gaussians(EVEN, n_samples=25, distance=2.0)
+    own, labeled = _prior._likeliest_prior(likelihood), np.array([0.4, 0.3, 0.1, 0.1, 0.1])
+    gain = _prior._log_ratio(likelihood, own, labeled) - 2 * np.log(25)
+    for odds in (1, 3):
+        estimate = estimate_prior(likelihood, labeled, spurious_gain=(gain - np.log(odds)) / 25)
+        np.testing.assert_allclose(estimate, (odds * own + labeled) / (odds + 1))
+
+
+def test_a_gain_that_was_to_be_expected_proves_nothing():
+    likelihood, drawn = likelihood_of_gaussians(TAIL[::-1], n_samples=500)
+    assert distance_between(estimate_prior(likelihood, TAIL, spurious_gain=0.1), drawn) < 0.05
+    np.testing.assert_allclose(estimate_prior(likelihood, TAIL, spurious_gain=10.0), TAIL)
+
+
+def test_few_doubtful_rows_do_not_make_a_class_vanish(monkeypatch):
+    likelihood, _ = likelihood_of_gaussians(EVEN, n_samples=40, distance=1.0, seed=1)
+    assert _prior._likeliest_prior(likelihood).min() > 0.1
+    monkeypatch.setattr(_prior, "_ROWS_OF_DOUBT", 0.0)
+    assert _prior._likeliest_prior(likelihood).min() < 0.05
+
+
 def test_order_of_classes_and_rows_does_not_count(rng):
     likelihood, _ = likelihood_of_gaussians(TAIL, n_samples=500)
     order = np.array([3, 0, 4, 1, 2])
@@ -130,6 +171,25 @@ def test_held_out_rows_tell_what_votes_are_worth(monkeypatch):
     monkeypatch.setattr(_Scaling, "fit", classmethod(lambda cls, votes, y, sizes: cls()))
     as_they_are = by_neighbors(rows, y)
     assert np.abs(scaled - drawn).sum() < 0.8 * np.abs(as_they_are - drawn).sum()
+
+
+def test_held_out_rows_tell_how_far_votes_drift_by_themselves(monkeypatch):
+    # Rows of a class that is spread wide have neighbours of the other one: no temperature mends such votes.
+    problems = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        hidden = rng.choice(2, p=[0.8, 0.2], size=600)
+        true = np.concatenate([np.repeat([0, 1], [80, 20]), hidden])
+        rows = (1 + true[:, None]) * rng.normal(size=(700, 8))
+        rows[:, 0] += true
+        problems.append((rows.astype(np.float32), np.where(np.arange(700) < 100, true, -1), np.bincount(hidden) / 600))
+
+    def mean_distance():
+        return np.mean([distance_between(by_neighbors(rows, y, n_classes=2), drawn) for rows, y, drawn in problems])
+
+    with_it = mean_distance()
+    monkeypatch.setattr(_prior, "_OPTIMISM", 0.0)
+    assert with_it < 0.1 < 0.2 < mean_distance()
 
 
 @pytest.mark.parametrize("n_labeled", [[20, 5, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1], [6, 1, 1, 1, 1]], ids=str)
