@@ -173,16 +173,18 @@ def test_held_out_rows_tell_what_votes_are_worth(monkeypatch):
     assert np.abs(scaled - drawn).sum() < 0.8 * np.abs(as_they_are - drawn).sum()
 
 
+def rows_whose_votes_drift(unlabeled_prior, seed):
+    """Return rows, labels and frequencies: a class that is spread wide has neighbours of the other one."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.choice(2, p=unlabeled_prior, size=600)
+    true = np.concatenate([np.repeat([0, 1], [80, 20]), hidden])
+    rows = (1 + true[:, None]) * rng.normal(size=(700, 8))
+    rows[:, 0] += true
+    return rows.astype(np.float32), np.where(np.arange(700) < 100, true, -1), np.bincount(hidden) / 600
+
+
 def test_held_out_rows_tell_how_far_votes_drift_by_themselves(monkeypatch):
-    # Rows of a class that is spread wide have neighbours of the other one: no temperature mends such votes.
-    problems = []
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        hidden = rng.choice(2, p=[0.8, 0.2], size=600)
-        true = np.concatenate([np.repeat([0, 1], [80, 20]), hidden])
-        rows = (1 + true[:, None]) * rng.normal(size=(700, 8))
-        rows[:, 0] += true
-        problems.append((rows.astype(np.float32), np.where(np.arange(700) < 100, true, -1), np.bincount(hidden) / 600))
+    problems = [rows_whose_votes_drift([0.8, 0.2], seed) for seed in range(4)]
 
     def mean_distance():
         return np.mean([distance_between(by_neighbors(rows, y, n_classes=2), drawn) for rows, y, drawn in problems])
@@ -190,6 +192,11 @@ def test_held_out_rows_tell_how_far_votes_drift_by_themselves(monkeypatch):
     with_it = mean_distance()
     monkeypatch.setattr(_prior, "_OPTIMISM", 0.0)
     assert with_it < 0.1 < 0.2 < mean_distance()
+
+
+def test_votes_that_drift_still_tell_a_clear_difference():
+    rows, y, drawn = rows_whose_votes_drift([0.2, 0.8], seed=0)
+    assert distance_between(by_neighbors(rows, y, n_classes=2), drawn) < 0.1
 
 
 @pytest.mark.parametrize("n_labeled", [[20, 5, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1], [6, 1, 1, 1, 1]], ids=str)
