@@ -72,6 +72,7 @@ VARIANTS = {
     "no prior estimate by rows (by the network instead)": Variant(
         patches=((_rounds, "_prior_by_rows", lambda *arguments: None),)
     ),
+    "no worth of recall (the most right labels)": Variant(patches=((_rounds, "_WORTH_OF_RECALL", 0.0),)),
     "no metric loss": Variant({"metric_weight": 0.0}),
     "no logit adjustment": Variant(patches=((_objectives, "_adjustment", torch.zeros_like),)),
     "no mixup": Variant(patches=((_objectives, "_mix", lambda batch, partner, share: batch),)),

@@ -24,6 +24,9 @@ _PSEUDO_SHARE = 0.5
 _ENOUGH_RECALL = 0.9
 _ENOUGH_PASSES = 60
 _MATURITY_POWER = 6
+# The recall of a class is worth so many right labels. Where a class has few rows, all of them can be lost to frequent ones
+# without costing many labels.
+_WORTH_OF_RECALL = 30.0
 # A batch has no more rows than there are to draw from, but enough for the metric loss to compare.
 _MIN_BATCH = 32
 # Steps of a later round, as a share of those of round 0: it starts from a trained network.
@@ -213,15 +216,30 @@ def propose(
     prior: np.ndarray,
     select: Callable[[np.ndarray, np.ndarray, np.ndarray], PseudoLabels],
 ) -> PseudoLabels:
-    """Label the rows of each view: by embeddings, given labels, and what the network says under the prior."""
-    log_prior = np.log(prior, dtype=np.float32)
-    parts = [select(view.embeddings, y[view.index], softmax(view.logits + log_prior)) for view in views]
+    """Label the rows of each view: by embeddings, given labels, and what the network says under the prior.
+
+    The probability of a class counts by what a right label of it is worth, so that the most probable one is the best.
+    """
+    log_worth = np.log(prior * worth_of_labels(prior, y), dtype=np.float32)
+    parts = [select(view.embeddings, y[view.index], softmax(view.logits + log_worth)) for view in views]
     labels, weights, proba = zip(*parts, strict=True)
     return PseudoLabels(
         merge(views, labels, len(y)),
         merge(views, weights, len(y)),
         None if any(part is None for part in proba) else merge(views, proba, len(y)),
     )
+
+
+def worth_of_labels(prior: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return what a right label of each class is worth, (n_classes,): itself, and what it adds to the class's recall.
+
+    What labels are to achieve is many right ones and a high mean recall, both: the most right ones alone cost rare
+    classes their few rows, and the highest mean recall alone spoils these classes by rows of frequent ones. One of a
+    class's ``n`` rows is ``1 / n`` of its recall. Its rows are those labelled so in ``y`` (n_samples,), and its share
+    ``prior`` of those that have no label, -1.
+    """
+    n_rows = np.bincount(y[y >= 0], minlength=len(prior)) + prior * np.count_nonzero(y < 0)
+    return 1 + _WORTH_OF_RECALL / n_rows
 
 
 def admit(proposed: PseudoLabels, y: np.ndarray, share: float) -> PseudoLabels:

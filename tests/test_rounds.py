@@ -12,7 +12,18 @@ from torch import nn
 
 from skdmlpl import _rounds
 from skdmlpl._network import build_committee
-from skdmlpl._rounds import Plan, View, admit, draw_folds, merge, pseudo_label_rounds, pseudo_share, softmax
+from skdmlpl._rounds import (
+    Plan,
+    View,
+    admit,
+    draw_folds,
+    merge,
+    propose,
+    pseudo_label_rounds,
+    pseudo_share,
+    softmax,
+    worth_of_labels,
+)
 from skdmlpl._rows import Rows
 from skdmlpl._training import Training
 from skdmlpl.interfaces import PseudoLabels
@@ -181,6 +192,37 @@ def test_views_are_put_together_by_row():
     views = [View(np.array(index), None, None) for index in ([0, 2, 3], [1, 2, 4])]
     parts = [np.array([[10.0], [12], [13]]), np.array([[21.0], [22], [24]])]
     np.testing.assert_array_equal(merge(views, parts, 5), [[10], [21], [22], [13], [24]])
+
+
+def test_what_a_right_label_is_worth():
+    """Labels worth one each, and a recall worth thirty: the sum over labels is what the two come to."""
+    y = np.array([0] * 40 + [1] * 8 + [2] + [-1] * 100)
+    worth = worth_of_labels(np.array([0.9, 0.07, 0.03]), y)
+    n_rows = np.array([40 + 90, 8 + 7, 1 + 3])
+    np.testing.assert_allclose(worth, 1 + 30 / n_rows)
+    for n_right in (n_rows, n_rows // 2, np.array([0, 15, 4])):
+        assert n_right @ worth == pytest.approx(n_right.sum() + 30 * (n_right / n_rows).sum())
+
+
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_selectors_are_told_how_frequent_a_class_is_and_what_a_label_of_it_is_worth(n_networks):
+    rng = np.random.default_rng(0)
+    y = np.where(np.arange(60) < 20, np.arange(60) % 7 % 3, -1)
+    logits = rng.normal(size=(60, 3)).astype(np.float32)
+    folds = [(y >= 0) | (np.arange(60) % n_networks == k) for k in range(n_networks)]
+    views = [View(np.flatnonzero(fold), np.zeros((60, 2))[fold], logits[fold]) for fold in folds]
+    prior = np.array([0.1, 0.2, 0.7])
+    seen = []
+
+    def select(embeddings, given, proba):
+        seen.append(proba)
+        return PseudoLabels(proba.argmax(axis=1), np.ones(len(proba)))
+
+    propose(views, y, prior, select)
+    expected = np.exp(logits) * prior * worth_of_labels(prior, y)
+    expected /= expected.sum(axis=1, keepdims=True)
+    for fold, proba in zip(folds, seen, strict=True):
+        np.testing.assert_allclose(proba, expected[fold], rtol=1e-5)
 
 
 class ComparesRows(nn.Linear):
