@@ -24,8 +24,8 @@ _PSEUDO_SHARE = 0.5
 _ENOUGH_RECALL = 0.9
 _ENOUGH_PASSES = 60
 _MATURITY_POWER = 6
-# The recall of a class is worth so many right labels. Where a class has few rows, all of them can be lost to frequent ones
-# without costing many labels.
+# The recall of a class is worth so many right labels: a class of few rows could lose them all to a frequent one, and
+# few labels would be wrong.
 _WORTH_OF_RECALL = 30.0
 # A batch has no more rows than there are to draw from, but enough for the metric loss to compare.
 _MIN_BATCH = 32

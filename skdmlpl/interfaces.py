@@ -191,8 +191,8 @@ class Selector(Protocol):
         y : ndarray of shape (n_samples,), int
             Class index 0 .. n_classes - 1 of the rows labelled by the user, -1 elsewhere. Every class occurs.
         proba : ndarray of shape (n_samples, n_classes), float32
-            The network's probabilities, under the estimated class distribution of the unlabelled rows, times what a right
-            label of each class is worth, scaled to sum to 1: the most probable label is the best.
+            The network's probabilities under the estimated class distribution of the unlabelled rows, times what a
+            right label of each class is worth, scaled to sum to 1: the most probable label is the best.
 
         Returns
         -------
