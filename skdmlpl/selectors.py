@@ -2,7 +2,7 @@
 
 All follow :class:`skdmlpl.interfaces.Selector`. All divide what a class says by the class's size, so that frequent
 classes do not outvote rare ones; how frequent a class really is among the unlabelled rows, and what a right label of it
-is worth, enters once, through the probabilities given. How many of the labels a round uses, class by class, is the
+is worth, enter once, through the probabilities given. How many of the labels a round uses, class by class, is the
 business of the rounds, not theirs.
 """
 
