@@ -17,6 +17,7 @@ from benchmarks.data import DISTRIBUTIONS, PROBLEMS, Problem, load
 from benchmarks.features import RESULTS, environment, mean_std, write
 from benchmarks.scores import balanced_accuracy, class_recalls, geometric_mean
 from skdmlpl import DMLPseudoLabelClassifier, _label_spreading, _mlp, _objectives, _rounds, _training
+from skdmlpl._prior import NeighborReport
 from skdmlpl.interfaces import PseudoLabels
 from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
 
@@ -31,8 +32,13 @@ class Variant(NamedTuple):
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _even_prior(network: nn.Module, rows: Any, y: np.ndarray, n_classes: int, generator: Any) -> np.ndarray:
-    return np.full(n_classes, 1 / n_classes)
+def _even_prior(places: np.ndarray, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
+    told = _consult_neighbors(places, y, n_classes, generator)
+    return told._replace(prior=np.full(n_classes, 1 / n_classes))
+
+
+def _all_trust(places: np.ndarray, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
+    return _consult_neighbors(places, y, n_classes, generator)._replace(trust=1.0)
 
 
 def _unnormalized_labels(y: np.ndarray, n_classes: int) -> np.ndarray:
@@ -68,9 +74,10 @@ VARIANTS = {
     ),
     "no class quotas": Variant(patches=((_rounds, "_most_reliable", _most_reliable_of_all),)),
     "no soft targets (the label alone)": Variant(patches=((_rounds, "admit", _admit_labels_alone),)),
-    "no prior estimate": Variant(patches=((_rounds, "_prior_by_rows", _even_prior),)),
+    "no doubt of neighbours": Variant(patches=((_rounds, "consult_neighbors", _all_trust),)),
+    "no prior estimate": Variant(patches=((_rounds, "consult_neighbors", _even_prior),)),
     "no prior estimate by rows (by the network instead)": Variant(
-        patches=((_rounds, "_prior_by_rows", lambda *arguments: None),)
+        patches=((_rounds, "_tell_by_rows", lambda *arguments: None),)
     ),
     "no worth of recall (the most right labels)": Variant(patches=((_rounds, "_WORTH_OF_RECALL", 0.0),)),
     "no metric loss": Variant({"metric_weight": 0.0}),
@@ -85,6 +92,7 @@ VARIANTS = {
     "nothing, but two networks": Variant({"n_networks": 2}),
     "no unlabelled rows, but two networks": Variant({"max_rounds": 0, "n_networks": 2}),
 }
+_consult_neighbors = _rounds.consult_neighbors
 _neighbor_features = _mlp._StandardizedTable.neighbor_features
 _WeightAverage = _training.WeightAverage
 _admit = _rounds.admit

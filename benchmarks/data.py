@@ -239,6 +239,17 @@ def _categories(seed: int) -> Pool:
     return Pool(X, y, log_density=log_density)
 
 
+def _one_telling_column(seed: int) -> Pool:
+    """4 classes in a row along one column; the 10 others form 6 clusters, which have nothing to do with the classes."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(4), 1500)
+    centers = rng.normal(scale=1.5, size=(6, 10))
+    told = 1.5 * y + rng.normal(scale=0.5, size=len(y))
+    others = centers[rng.integers(len(centers), size=len(y))] + rng.normal(size=(len(y), 10))
+    X = np.concatenate([told[:, None], others], axis=1)
+    return Pool(X, y, log_density=lambda X: -2 * (X[:, :1] - 1.5 * np.arange(4)) ** 2)
+
+
 def _mixtures(seed: int) -> Pool:
     """12 classes of 5 round clusters each in 16 dimensions: neighbours of a cluster are of other classes."""
     rng = np.random.default_rng(seed)
@@ -279,6 +290,7 @@ PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
     ),
     "hypercube-5": (_hypercube_5, Protocol(60, 400, 20, 200)),
     "long-tailed-5": (_long_tailed_5, Protocol(60, 400, 20, 200)),
+    "one-telling-column": (_one_telling_column, Protocol(60, 400, 10, 200)),
 }
 
 

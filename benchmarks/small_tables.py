@@ -26,6 +26,7 @@ PROBLEMS = (
     "hypercube-5",
     "categories",
     "long-tailed-5",
+    "one-telling-column",
 )
 BASELINE, OURS, SELF_TRAINED = "ours-supervised", "ours", "ours, self-trained networks alone"
 

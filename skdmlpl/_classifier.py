@@ -72,7 +72,8 @@ class DMLPseudoLabelClassifier(
 
     selector : object with a method `select`, callable or None, default=None
         Gives labels and weights to the unlabelled rows, see :class:`skdmlpl.interfaces.Selector`. None takes
-        :class:`skdmlpl.selectors.GraphPropagationSelector` with `n_neighbors`.
+        :class:`skdmlpl.selectors.GraphPropagationSelector` with `n_neighbors`, and with as much `trust` as neighbours
+        deserve: all of it, but for tables where they mislead on labelled rows that are held out.
 
     augmentation : callable or None, default=None
         Function of a batch and a torch generator that returns an altered copy. Two such copies of a table's row are

@@ -1,5 +1,6 @@
 """The parts a fit works with: those the caller gave, and the built-in ones in place of the rest."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Parts(NamedTuple):
 
     backbone: nn.Module | BackboneFactory
     metric_loss: MetricLoss
-    select: object
+    select: Callable[[np.ndarray, np.ndarray, np.ndarray, float], PseudoLabels]
     augment: Augmentation
     augment_classification: bool
     mirror: bool
@@ -42,13 +43,17 @@ def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
         return default if part is None else clone(part, safe=False)
 
     augment = given_or("augmentation", FeatureCorruption() if is_table else StrongImageAugmentation())
-    selector = given_or("selector", GraphPropagationSelector(n_neighbors=estimator.n_neighbors))
+    selector = given_or("selector", None)
     flip = getattr(augment, "flip", False)
     return Parts(
         # Copied or called when the network is built.
         backbone=estimator.backbone if estimator.backbone is not None else (mlp if is_table else small_convnet),
         metric_loss=given_or("metric_loss", ContrastiveLoss(margin=estimator.margin)),
-        select=partial(_checked_select, getattr(selector, "select", selector)),
+        select=(
+            partial(_select_by_graph, estimator.n_neighbors)
+            if selector is None
+            else partial(_checked_select, getattr(selector, "select", selector))
+        ),
         augment=augment,
         augment_classification=not is_table,
         # An augmentation that mirrors images says that they mean the same in a mirror.
@@ -56,5 +61,14 @@ def resolve_parts(estimator: BaseEstimator, *, is_table: bool) -> Parts:
     )
 
 
-def _checked_select(select, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
+def _select_by_graph(
+    n_neighbors: int, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray, trust: float
+) -> PseudoLabels:
+    return GraphPropagationSelector(n_neighbors, trust=trust).select(embeddings, y, proba)
+
+
+def _checked_select(
+    select: Callable, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray, trust: float
+) -> PseudoLabels:
+    # Of the caller's own selector nobody but the caller knows whether it trusts neighbours.
     return check_pseudo_labels(select(embeddings, y, proba), n_samples=len(y), n_classes=proba.shape[1])

@@ -1,4 +1,4 @@
-"""How frequent each class is among the unlabelled rows."""
+"""How frequent each class is among the unlabelled rows, and how much their neighbours know of it."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from scipy.special import expit, log_softmax, softmax
 from skdmlpl._folds import deal_out, testable_rows
 from skdmlpl._label_spreading import neighbor_graph, spread_labels
 
-__all__ = ["estimate_prior", "estimate_prior_by_neighbors"]
+__all__ = ["NeighborReport", "consult_neighbors", "estimate_prior"]
 
 _N_ITER = 50
 # Rows that each class is thought to have beside those that are there: so many times the mean doubt, as few rows that
@@ -90,16 +90,25 @@ def _log_ratio(likelihood: np.ndarray, first: np.ndarray, second: np.ndarray) ->
     return float((np.log(likelihood @ first) - np.log(likelihood @ second)).sum())
 
 
-def estimate_prior_by_neighbors(
-    places: np.ndarray, y: np.ndarray, n_classes: int, generator: torch.Generator
-) -> np.ndarray:
-    """Estimate the class distribution of the unlabelled rows by the labelled rows near them.
+class NeighborReport(NamedTuple):
+    """What the labelled rows near the unlabelled ones tell of these."""
+
+    prior: np.ndarray  # (n_classes,), float64, positive, sums to 1: their class distribution
+    trust: float  # in [0, 1], how far neighbours' votes are to be trusted where a network has a say too
+
+
+def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generator: torch.Generator) -> NeighborReport:
+    """Estimate by the labelled rows near them how frequent each class is among the unlabelled rows.
 
     Labels spread over the graph of nearest neighbours. How much the votes that a row gets are worth, labelled rows tell
     that are held out in turn: their votes are scaled to be likely [1]_, and :func:`estimate_prior` starts from these.
     With votes that mean what they say it is right where a network's probabilities, too sure of themselves and hardly
     ever those of the rare classes, would have it drift [2]_. How far they drift all the same, the rows held out tell
     too, as their distribution is known.
+
+    Where rows are alike by much that says nothing of their class, the scaling flattens the votes. Beside a network,
+    which has learned what does, they then count less than it says, as ``trust`` is its square: it is told by few rows,
+    with caution, and the network knows a part of what they say.
 
     Parameters
     ----------
@@ -115,11 +124,6 @@ def estimate_prior_by_neighbors(
 
     generator : torch.Generator
         Deals out the labelled rows.
-
-    Returns
-    -------
-    ndarray of shape (n_classes,), float64
-        Positive, sums to 1.
 
     References
     ----------
@@ -146,7 +150,9 @@ def estimate_prior_by_neighbors(
         gain = _log_ratio(likelihood, _likeliest_prior(likelihood), known) / len(truth)
         spurious_gain = _OPTIMISM * max(0.0, gain)
     votes = spread_labels(graph, y, n_classes, **_SPREADING)[y < 0]
-    return estimate_prior(softmax(scaling(votes, sizes), axis=1), sizes / sizes.sum(), spurious_gain=spurious_gain)
+    likelihood = softmax(scaling(votes, sizes), axis=1)
+    prior = estimate_prior(likelihood, sizes / sizes.sum(), spurious_gain=spurious_gain)
+    return NeighborReport(prior, trust=min(1.0, scaling.sharpness) ** 2)
 
 
 class _Scaling(NamedTuple):
@@ -158,9 +164,13 @@ class _Scaling(NamedTuple):
     log_sharpness: float = 0.0
     size_exponent: float = 0.0
 
+    @property
+    def sharpness(self) -> float:
+        return float(np.exp(self.log_sharpness))
+
     def __call__(self, votes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Return logits (n, n_classes) of votes on classes with ``sizes`` labelled rows."""
-        return np.exp(self.log_sharpness) * np.log(votes, dtype=np.float64) + self.size_exponent * np.log(sizes)
+        return self.sharpness * np.log(votes, dtype=np.float64) + self.size_exponent * np.log(sizes)
 
     @classmethod
     def fit(cls, votes: np.ndarray, y: np.ndarray, sizes: np.ndarray) -> "_Scaling":

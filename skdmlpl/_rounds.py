@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 
 from skdmlpl._network import Committee, EmbeddingNetwork
 from skdmlpl._objectives import classification_objective, metric_objective
-from skdmlpl._prior import estimate_prior, estimate_prior_by_neighbors
+from skdmlpl._prior import NeighborReport, consult_neighbors, estimate_prior
 from skdmlpl._rows import Rows
 from skdmlpl._training import Budget, Training, compare_in_batches
 from skdmlpl.interfaces import Augmentation, MetricLoss, PseudoLabels, RoundRecord
@@ -61,7 +62,7 @@ def pseudo_label_rounds(
     y: np.ndarray,
     n_classes: int,
     *,
-    select: Callable[[np.ndarray, np.ndarray, np.ndarray], PseudoLabels],
+    select: Callable[[np.ndarray, np.ndarray, np.ndarray, float], PseudoLabels],
     metric_loss: MetricLoss,
     augment: Augmentation,
     augment_classification: bool,
@@ -82,7 +83,8 @@ def pseudo_label_rounds(
     often wrong, and the last ones settle. While a record is looked at, ``network`` holds the average of its weights so
     far: what is left where no further record is asked for.
 
-    ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed.
+    ``y`` (n_samples,) holds class indices, -1 on unlabelled rows. Given labels are never changed. ``select`` has a
+    fourth argument beside those of :class:`skdmlpl.interfaces.Selector`: how far neighbours are to be trusted.
 
     References
     ----------
@@ -94,17 +96,15 @@ def pseudo_label_rounds(
     folds = draw_folds(given, len(network.members), generator)
     most, n_passes = 0.0, 0.0
     prior = labeled_prior = np.bincount(y[given], minlength=n_classes) / given.sum()
-    prior_by_rows = _prior_by_rows(network.members[0], rows, y, n_classes, generator) if plan.n_rounds > 0 else None
+    told = _tell_by_rows(network.members[0], rows, y, n_classes, generator) if plan.n_rounds > 0 else None
     training = Training(network, plan.budget)
     for number in range(plan.n_rounds + 1):
         started = perf_counter()
         if number > 0:
             views = [View.of(member, rows, given | own) for member, own in zip(network.members, folds, strict=True)]
             logits = merge(views, [view.logits for view in views], len(y))
-            prior = prior_by_rows
-            if prior is None:
-                prior = estimate_prior(softmax(logits[~given]), labeled_prior)
-            proposed = propose(views, y, prior, select)
+            prior, trust = told or (estimate_prior(softmax(logits[~given]), labeled_prior), 1.0)
+            proposed = propose(views, y, prior, partial(select, trust=trust))
             most = pseudo_share(logits[given], y[given], n_passes)
             del views, logits  # large, and of no use in training
             labels, weights, proba = admit(proposed, y, share=number / plan.n_rounds)
@@ -163,17 +163,17 @@ def pseudo_label_rounds(
         )
 
 
-def _prior_by_rows(
+def _tell_by_rows(
     network: EmbeddingNetwork, rows: Rows, y: np.ndarray, n_classes: int, generator: torch.Generator
-) -> np.ndarray | None:
-    """Estimate the class distribution of the unlabelled rows by rows as they came, where neighbours are looked for so.
+) -> NeighborReport | None:
+    """Consult the neighbours of the unlabelled rows among rows as they came, where neighbours are looked for so.
 
     Before the network has learned any label: afterwards it would speak for itself.
     """
     if not network.compares_rows:
         return None
     places, _ = compare_in_batches(network, rows)
-    return estimate_prior_by_neighbors(places, y, n_classes, generator)
+    return consult_neighbors(places, y, n_classes, generator)
 
 
 def draw_folds(given: np.ndarray, n_folds: int, generator: torch.Generator) -> np.ndarray:

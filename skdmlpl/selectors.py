@@ -28,9 +28,10 @@ class GraphPropagationSelector(BaseEstimator):
 
     .. math:: F \leftarrow \alpha D^{-1/2} W D^{-1/2} F + Y
 
-    until it has settled [1]_. The share of each class in a row's mass, times the network's probability of the class,
-    is the posterior, which training aims at: its largest entry is the label, the lead of the largest over the second
-    its weight. A label thus needs a path of near rows to labelled ones as well as the network's consent.
+    until it has settled [1]_. The share of each class in a row's mass, to the power of `trust`, times the network's
+    probability of the class, is the posterior, which training aims at: its largest entry is the label, the lead of the
+    largest over the second its weight. A label thus needs a path of near rows to labelled ones as well as the network's
+    consent.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ class GraphPropagationSelector(BaseEstimator):
         Steps of spreading; what is left of the start is `alpha` to this power.
     neighbor_index : NeighborIndex or None, default=None
         Finds the neighbours. None takes :func:`skdmlpl.neighbors.default_index`.
+    trust : float in [0, 1], default=1
+        How far neighbours are trusted beside the network: with 0 it decides alone.
 
     References
     ----------
@@ -65,6 +68,7 @@ class GraphPropagationSelector(BaseEstimator):
         "alpha": [Interval(Real, 0, 1, closed="left")],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
         "neighbor_index": [HasMethods(["fit", "kneighbors"]), None],
+        "trust": [Interval(Real, 0, 1, closed="both")],
     }
 
     def __init__(
@@ -73,17 +77,21 @@ class GraphPropagationSelector(BaseEstimator):
         alpha: float = 0.9,
         n_iter: int = 30,
         neighbor_index: NeighborIndex | None = None,
+        trust: float = 1.0,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.alpha = alpha
         self.n_iter = n_iter
         self.neighbor_index = neighbor_index
+        self.trust = trust
 
     def select(self, embeddings: np.ndarray, y: np.ndarray, proba: np.ndarray) -> PseudoLabels:
         """Label all rows; see :meth:`skdmlpl.interfaces.Selector.select`."""
         check_parameters(self)
         graph = neighbor_graph(embeddings, self.n_neighbors, self.neighbor_index)
-        return _label_by(spread_labels(graph, y, proba.shape[1], alpha=self.alpha, n_iter=self.n_iter) * proba)
+        votes = spread_labels(graph, y, proba.shape[1], alpha=self.alpha, n_iter=self.n_iter)
+        votes **= self.trust
+        return _label_by(votes * proba)
 
 
 class NearestNeighborSelector(BaseEstimator):

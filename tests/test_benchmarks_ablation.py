@@ -11,9 +11,14 @@ from benchmarks.image_data import fake
 def small_problem(*_args):
     rng = np.random.default_rng(0)
     y, hidden = np.repeat([0, 1, 2], [20, 10, 5]), np.arange(90) % 3
-    X, U = (
-        rng.normal(size=(len(c), 6)).astype(np.float32) + 2 * np.eye(3, 6, dtype=np.float32)[c] for c in (y, hidden)
-    )
+    # Clusters that have nothing to do with the classes: neighbours deserve some doubt.
+    clusters = rng.normal(size=(12, 18))
+
+    def rows(c):
+        X = rng.normal(size=(len(c), 6)) + 2 * np.eye(3, 6)[c]
+        return np.concatenate([X, clusters[rng.integers(12, size=len(c))]], axis=1).astype(np.float32)
+
+    X, U = rows(y), rows(hidden)
     return Problem(X, y, U, hidden, U, hidden, None)
 
 

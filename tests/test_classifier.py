@@ -23,10 +23,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from skdmlpl import DMLPseudoLabelClassifier, _classifier, _defaults, _network, _rounds
+from skdmlpl._prior import consult_neighbors
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
 from skdmlpl.model_selection import LabeledStratifiedKFold
-from skdmlpl.selectors import ConfidenceSelector, NearestNeighborSelector
+from skdmlpl.selectors import ConfidenceSelector, GraphPropagationSelector, NearestNeighborSelector
 
 N_CLASSES, N_FEATURES = 3, 4
 
@@ -885,6 +886,24 @@ def nearest_labelled_row(embeddings, y, proba):
 def test_selectors(selector):
     model = classifier(selector=selector, n_steps=100).fit(X, Y_PARTLY, U)
     assert (model.transduction_ == np.concatenate([Y, U_TRUTH])).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("trust", "selector"), [(0.0, ConfidenceSelector()), (1.0, GraphPropagationSelector())], ids=["none", "all"]
+)
+def test_neighbors_have_as_much_of_a_say_as_they_deserve(trust, selector, monkeypatch):
+    def consult(*args):
+        return consult_neighbors(*args)._replace(trust=deserved)
+
+    rng = np.random.default_rng(0)
+    rows, hidden = (part + 3 * rng.normal(size=part.shape) for part in (X, U))
+    monkeypatch.setattr(_rounds, "consult_neighbors", consult)
+    deserved = trust
+    by_default = classifier(n_steps=20).fit(rows, Y_PARTLY, hidden)
+    deserved = 0.5  # a selector of the caller's is left as it is
+    assert_same_model(by_default, classifier(n_steps=20, selector=selector).fit(rows, Y_PARTLY, hidden), X)
+    between = classifier(n_steps=20).fit(rows, Y_PARTLY, hidden)
+    assert not np.array_equal(by_default.predict_proba(X), between.predict_proba(X))
 
 
 def test_an_augmentation_gets_batches_and_a_generator():

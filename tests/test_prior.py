@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skdmlpl import _prior
-from skdmlpl._prior import _Scaling, estimate_prior, estimate_prior_by_neighbors
+from skdmlpl._prior import _Scaling, consult_neighbors, estimate_prior
 
 EVEN = np.full(5, 0.2)
 TAIL = np.array([0.6, 0.25, 0.1, 0.04, 0.01])
@@ -150,7 +150,11 @@ def rows_of_gaussians(n_labeled, unlabeled_prior, distance=3.0, seed=0):
 
 
 def by_neighbors(rows, y, n_classes=5, seed=0):
-    return estimate_prior_by_neighbors(rows, y, n_classes, torch.Generator().manual_seed(seed))
+    return consult_neighbors(rows, y, n_classes, torch.Generator().manual_seed(seed)).prior
+
+
+def trust_in_neighbors(rows, y, n_classes=5):
+    return consult_neighbors(rows, y, n_classes, torch.Generator().manual_seed(0)).trust
 
 
 @pytest.mark.parametrize("prior", [TAIL, EVEN, TAIL[::-1]], ids=["consistent", "uniform", "reversed"])
@@ -197,6 +201,29 @@ def test_held_out_rows_tell_how_far_votes_drift_by_themselves(monkeypatch):
 def test_votes_that_drift_still_tell_a_clear_difference():
     rows, y, drawn = rows_whose_votes_drift([0.2, 0.8], seed=0)
     assert distance_between(by_neighbors(rows, y, n_classes=2), drawn) < 0.1
+
+
+def test_neighbors_are_trusted_as_far_as_held_out_rows_are_like_them():
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 3], TAIL, distance=4.0)
+    assert trust_in_neighbors(rows, y) == 1
+    # Close together by what has nothing to do with their class: votes are few, sure, and often wrong.
+    rng = np.random.default_rng(1)
+    clusters = 2 * rng.normal(size=(60, 8))[rng.integers(60, size=len(rows))] + 0.5 * rng.normal(size=(len(rows), 8))
+    misled = trust_in_neighbors(np.concatenate([rows, clusters], axis=1).astype(np.float32), y)
+    assert 0.2 < misled < 0.7
+    assert trust_in_neighbors(clusters.astype(np.float32), y) < 0.1
+
+
+@pytest.mark.parametrize(("sharpness", "trust"), [(0.5, 0.25), (1.0, 1.0), (3.0, 1.0)])
+def test_trust_is_the_square_of_what_flattens_the_votes(sharpness, trust, monkeypatch):
+    monkeypatch.setattr(_Scaling, "fit", classmethod(lambda cls, votes, y, sizes: cls(np.log(sharpness))))
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 3], TAIL)
+    assert trust_in_neighbors(rows, y) == pytest.approx(trust)
+
+
+def test_neighbors_that_nothing_speaks_against_are_trusted():
+    rows, y, _ = rows_of_gaussians([1, 1, 1, 1, 1], EVEN)
+    assert trust_in_neighbors(rows, y) == 1
 
 
 @pytest.mark.parametrize("n_labeled", [[20, 5, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1], [6, 1, 1, 1, 1]], ids=str)

@@ -12,6 +12,7 @@ from torch import nn
 
 from skdmlpl import _rounds
 from skdmlpl._network import build_committee
+from skdmlpl._prior import NeighborReport
 from skdmlpl._rounds import (
     Plan,
     View,
@@ -110,13 +111,18 @@ def setup(n=50, n_given=20, seed=0, n_networks=1):
     return network, rows, np.where(np.arange(n) < n_given, truth, -1)
 
 
-def rounds(network, rows, y, *, plan=PLAN, select=None, metric_loss=None, seed=0):
+def rounds(network, rows, y, *, select=None, **others):
+    select = select or ConfidenceSelector().select
+    return rounds_of(network, rows, y, lambda embeddings, y, proba, trust: select(embeddings, y, proba), **others)
+
+
+def rounds_of(network, rows, y, select, *, plan=PLAN, metric_loss=None, seed=0):
     return pseudo_label_rounds(
         network,
         rows,
         y,
         3,
-        select=select or ConfidenceSelector().select,
+        select=select,
         metric_loss=metric_loss or ContrastiveLoss(),
         augment=lambda batch, generator: batch,
         augment_classification=False,
@@ -255,16 +261,16 @@ def test_the_selector_sees_by_what_the_backbone_looks_for_neighbors():
 def test_rows_tell_the_class_distribution_before_a_network_has_learned_labels(n_networks, monkeypatch):
     order = []
 
-    def estimate(places, y, n_classes, generator):
+    def consult(places, y, n_classes, generator):
         order.append(places)
-        return np.array([0.5, 0.3, 0.2])
+        return NeighborReport(np.array([0.5, 0.3, 0.2]), trust=1.0)
 
     def train(*args):
         order.append("training")
         return run(*args)
 
     run = Training.run
-    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", estimate)
+    monkeypatch.setattr(_rounds, "consult_neighbors", consult)
     monkeypatch.setattr(Training, "run", train)
     _, rows, y = setup()
     network = build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=n_networks)
@@ -277,14 +283,30 @@ def test_rows_tell_the_class_distribution_before_a_network_has_learned_labels(n_
         np.testing.assert_array_equal(record.prior, [0.5, 0.3, 0.2])
 
 
+@pytest.mark.parametrize(
+    ("backbone", "told"), [(ComparesRows(4, 16), 0.4), (nn.Linear(4, 16), 1.0)], ids=["rows", "no"]
+)
+def test_neighbors_are_trusted_as_rows_tell_before_training(backbone, told, monkeypatch):
+    trusted = []
+
+    def select(embeddings, y, proba, trust):
+        trusted.append(trust)
+        return ConfidenceSelector().select(embeddings, y, proba)
+
+    monkeypatch.setattr(_rounds, "consult_neighbors", lambda *args: NeighborReport(np.full(3, 1 / 3), trust=0.4))
+    _, rows, y = setup()
+    list(rounds_of(build_committee(backbone, rows[slice(2)], 3, n_networks=1), rows, y, select))
+    assert trusted == [told] * 3
+
+
 def test_where_rows_are_not_compared_the_network_tells_the_class_distribution(monkeypatch):
-    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", lambda *args: pytest.fail("nothing to go by"))
+    monkeypatch.setattr(_rounds, "consult_neighbors", lambda *args: pytest.fail("nothing to go by"))
     _, first, second, _ = rounds(*setup())
     assert not np.array_equal(first.prior, second.prior)
 
 
 def test_without_rounds_nobody_asks_for_the_class_distribution(monkeypatch):
-    monkeypatch.setattr(_rounds, "estimate_prior_by_neighbors", lambda *args: pytest.fail("of no use"))
+    monkeypatch.setattr(_rounds, "consult_neighbors", lambda *args: pytest.fail("of no use"))
     _, rows, y = setup()
     network = build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=1)
     list(rounds(network, rows, y, plan=replace(PLAN, n_rounds=0)))

@@ -187,6 +187,20 @@ def test_propagation_settles_at_the_closed_form(arguments, alpha):
     assert_answers(result, naive_answer(settled.tolist(), proba))
 
 
+@pytest.mark.parametrize("trust", [0.0, 0.3, 1.0])
+def test_votes_count_as_far_as_they_are_trusted(trust):
+    embeddings, y, proba = problem(25, 8, 2)
+    # The network knows nothing, so that the posterior is the votes.
+    votes = GraphPropagationSelector().select(embeddings, y, np.full_like(proba, 1 / 3)).proba
+    result = GraphPropagationSelector(trust=trust).select(embeddings, y, proba)
+    expected = votes.astype(np.float64) ** trust * proba
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(result.proba, expected, rtol=1e-4)
+    np.testing.assert_array_equal(result.labels, expected.argmax(axis=1))
+    second, first = np.sort(expected, axis=1)[:, -2:].T
+    np.testing.assert_allclose(result.weights, first - second, atol=1e-5)
+
+
 def test_propagation_without_steps_leaves_unlabelled_rows_to_the_network():
     embeddings, y, proba = problem(5, 3)
     for parameters in ({"n_iter": 0}, {"alpha": 0.0}):
@@ -371,6 +385,7 @@ def test_selector_is_a_part_like_those_of_scikit_learn(selector):
         (GraphPropagationSelector(alpha=1.0), r"'alpha' .* must be a float in the range \[0.0, 1.0\). Got 1.0 instead"),
         (GraphPropagationSelector(alpha=-0.1), "'alpha' parameter of GraphPropagationSelector must be"),
         (GraphPropagationSelector(n_iter=-1), r"'n_iter' .* must be an int in the range \[0, inf\). Got -1 instead"),
+        (GraphPropagationSelector(trust=1.5), r"'trust' .* must be a float in the range \[0.0, 1.0\]. Got 1.5 instead"),
         (
             NearestNeighborSelector(n_neighbors="all"),
             "'n_neighbors' parameter of NearestNeighborSelector must be an int",
