@@ -47,7 +47,7 @@ def history_frame(estimator: BaseEstimator, *, by_class: bool = False) -> "pd.Da
     >>> from skdmlpl import DMLPseudoLabelClassifier
     >>> from skdmlpl.inspection import history_frame
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
     >>> history_frame(clf)["n_pseudo_labeled"].tolist()
     [0, 150]
     """

@@ -52,7 +52,7 @@ class LabelReport:
     >>> from skdmlpl import DMLPseudoLabelClassifier
     >>> from skdmlpl.inspection import explain_labels
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
     >>> report = explain_labels(clf, X[::5], X, rows=[30, 31], n_voters=2)
     >>> report.to_frame()[["row", "label", "round", "voter_label"]]
        row  label  round  voter_label
@@ -156,7 +156,7 @@ def explain_labels(
     >>> from skdmlpl import DMLPseudoLabelClassifier
     >>> from skdmlpl.inspection import explain_labels
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
     >>> report = explain_labels(clf, X[::5], X, rows=[30, 31])
     >>> report.labels, report.voter_labels[0]
     (array([0, 0]), array([0, 0, 0, 0, 0]))

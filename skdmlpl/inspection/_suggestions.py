@@ -41,7 +41,7 @@ class SuggestedRows:
     >>> from skdmlpl import DMLPseudoLabelClassifier
     >>> from skdmlpl.inspection import suggest_rows
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
     >>> suggested = suggest_rows(clf, X[::5], X, n_rows=3)
     >>> suggested.to_frame().columns.tolist()
     ['row', 'label', 'reliability', 'influence']
@@ -131,7 +131,7 @@ def suggest_rows(
     >>> from skdmlpl import DMLPseudoLabelClassifier
     >>> from skdmlpl.inspection import suggest_rows
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = DMLPseudoLabelClassifier(max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
+    >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
     >>> suggested = suggest_rows(clf, X[::5], X, n_rows=3)
     >>> np.unique(suggested.labels)  # setosa, class 0, is easy to tell from the others
     array([1, 2])
