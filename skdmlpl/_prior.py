@@ -106,9 +106,9 @@ def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generat
     ever those of the rare classes, would have it drift [2]_. How far they drift all the same, the rows held out tell
     too, as their distribution is known.
 
-    Where rows are alike by much that says nothing of their class, the scaling flattens the votes. Beside a network,
-    which has learned what does, they then count less than it says, as ``trust`` is its square: it is told by few rows,
-    with caution, and the network knows a part of what they say.
+    Where rows are alike by much that has nothing to do with their class, votes are sure and often wrong, and have to be
+    flattened. ``trust``, by which they count beside the probabilities of a network, is then the square of what they are
+    flattened by: that is told with caution, by few rows, and of what the votes say the network knows a part.
 
     Parameters
     ----------
