@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skdmlpl._moments import moments
 from skdmlpl._normal_scores import NormalScores, RowSample
+from skdmlpl._relevance import relevance
 
 __all__ = ["MANY_COLUMNS", "mlp"]
 
@@ -123,11 +124,13 @@ class _StandardizedTable(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    amplitude: Tensor
 
     def __init__(self, n_features: int, network: nn.Module) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
+        self.register_buffer("amplitude", torch.ones(n_features))
         self.normal_scores = NormalScores()
         self.network = network
 
@@ -157,6 +160,18 @@ class _StandardizedTable(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
+    @torch.no_grad()
+    def adapt_to_labels(self, batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> None:
+        """Learn from labelled rows (b, n_features) and their class indices (b,) what each of few columns counts.
+
+        Weight decay takes columns of a large spread for the telling ones, and so do distances between rows.
+        """
+        if isinstance(self.network, _BesideItself):
+            return
+        self.amplitude.fill_(1)
+        weights = relevance(((self._standardize(rows), y) for rows, y in batches), n_classes)
+        self.amplitude.copy_((weights / weights.mean()).sqrt())
+
     def forward(self, rows: Tensor) -> Tensor:
         return self.network(self._standardize(rows))
 
@@ -181,7 +196,7 @@ class _StandardizedTable(nn.Module):
         rows = rows.to(self.mean.dtype)
         standardized = self.normal_scores(rows, (rows - self.mean) * self.scale)
         standardized = standardized.to(next(self.network.parameters()).dtype)
-        return standardized / (1 + (standardized / _CLIP).square()).sqrt()
+        return self.amplitude * standardized / (1 + (standardized / _CLIP).square()).sqrt()
 
 
 class _PeriodicEmbedding(nn.Module):

@@ -70,6 +70,15 @@ class Rows:
             here = slice(start, start + size)
             yield self[here if index is None else index[here]]
 
+    def labeled_batches(self, y: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the rows that have a label in ``y`` (n_samples,), class indices or -1, in order, and these labels."""
+        index = np.flatnonzero(y >= 0)
+        start = 0
+        for batch in self.batches(index=index):
+            here = index[start : start + len(batch)]
+            yield batch, torch.from_numpy(y[here]).to(self.device)
+            start += len(batch)
+
     def _gather(self, index: np.ndarray) -> np.ndarray:
         gathered = np.empty((len(index), *self.row_shape), dtype=np.result_type(*self.parts))
         for part, start, stop in zip(self.parts, self._offsets[:-1], self._offsets[1:], strict=True):
