@@ -332,7 +332,7 @@ class DMLPseudoLabelClassifier(
             network = build_committee(parts.backbone, example, len(classes), n_networks=n_networks, mirror=parts.mirror)
             rows.dtype = network.input_dtype
             # What learns from the labelled rows alone knows nothing of the others, not even their mean.
-            network.adapt(rows, known, np.flatnonzero(known >= 0) if plan.n_rounds == 0 else None)
+            network.adapt(rows, np.flatnonzero(known >= 0) if plan.n_rounds == 0 else None, known)
             return network, pseudo_label_rounds(
                 network,
                 rows,

@@ -68,15 +68,15 @@ class EmbeddingNetwork(nn.Module):
         return (self,)
 
     @torch.no_grad()
-    def adapt(self, rows: Rows, y: np.ndarray, index: np.ndarray | None = None) -> None:
+    def adapt(self, rows: Rows, index: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         """Show rows once to a backbone that learns statistics of its input, and learn those of its output.
 
-        All rows, or those of ``index`` (n,). A backbone that learns from labels too is then shown the rows that have
-        one: ``y`` (n_samples,) holds class indices, -1 on unlabelled rows.
+        All rows, or those of ``index`` (n,). A backbone that learns of labels too is then shown those that have one in
+        ``y`` (n_samples,), class indices or -1.
         """
         if hasattr(self.backbone, "adapt"):
             self.backbone.adapt(rows.batches(index=index))
-        if hasattr(self.backbone, "adapt_to_labels"):
+        if y is not None and hasattr(self.backbone, "adapt_to_labels"):
             self.backbone.adapt_to_labels(rows.labeled_batches(y), self.head.out_features)
         n_rows = len(rows) if index is None else len(index)
         picked = np.linspace(0, n_rows - 1, min(_N_SAMPLE, n_rows), dtype=np.int64)
@@ -143,10 +143,10 @@ class Committee(nn.Module):
         """Where the weights are, and the rows are wanted."""
         return self.members[0].device
 
-    def adapt(self, rows: Rows, y: np.ndarray, index: np.ndarray | None = None) -> None:
+    def adapt(self, rows: Rows, index: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         """Have each member learn the statistics of its input and of its output."""
         for member in self.members:
-            member.adapt(rows, y, index)
+            member.adapt(rows, index, y)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""

@@ -65,6 +65,9 @@ def check_backbone(backbone: nn.Module | BackboneFactory, input_shape: tuple[int
         batch = torch.randn(_N_ROWS, *input_shape).to(getattr(network, "input_dtype", torch.float32))
         if hasattr(network, "adapt"):
             part.attempt("learn from an iterator of batches in adapt", network.adapt, iter(batch.split(4)))
+        if hasattr(network, "adapt_to_labels"):
+            pairs = zip(batch.split(4), (torch.arange(_N_ROWS) % 2).split(4), strict=True)
+            part.attempt("learn from pairs of batch and labels in adapt_to_labels", network.adapt_to_labels, pairs, 3)
         width = _features(part, network.train(), batch).shape[1]
         with torch.inference_mode():
             together, again, alone = (_features(part, network.eval(), b) for b in (batch, batch, batch[:1]))

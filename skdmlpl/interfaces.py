@@ -30,11 +30,13 @@ class BackboneFactory(Protocol):
 
     A ready ``nn.Module`` may be given in its place; it is copied, never trained in place. A network with a method
     ``adapt(batches)`` is handed all training inputs once, batch by batch, before training: the place to learn
-    unsupervised statistics such as column means. One with a method ``neighbor_features(features, rows)`` says by what
-    the neighbours of rows are looked for: it gets ``(b, d)``, its output on these rows shifted and scaled, and returns
-    ``(b, k)``, of which the direction counts. Without it, the features alone are compared. The class distribution of
-    the unlabelled rows is estimated by the same neighbours, before the network has learned anything, so the rows should
-    be part of what it returns.
+    unsupervised statistics such as column means. One with a method ``adapt_to_labels(batches, n_classes)`` is handed
+    the labelled rows after that, in pairs of a batch ``(b, *input_shape)`` and its class indices ``(b,)``, int64: the
+    place to learn a few numbers from labels, such as how much each column counts. One with a method
+    ``neighbor_features(features, rows)`` says by what the neighbours of rows are looked for: it gets ``(b, d)``, its
+    output on these rows shifted and scaled, and returns ``(b, k)``, of which the direction counts. Without it, the
+    features alone are compared. The class distribution of the unlabelled rows is estimated by the same neighbours,
+    before training, so the rows should be part of what it returns.
 
     Examples
     --------

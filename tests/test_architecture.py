@@ -24,7 +24,7 @@ MODULES = sorted(FILES)
 CONCRETE_PARTS = {
     "backbones", "_mlp", "_small_convnet", "_image_layers", "losses", "selectors", "augmentations", "neighbors"
 }  # fmt: skip
-PARTS = CONCRETE_PARTS | {"samplers", "_block_search", "_moments", "_normal_scores"}
+PARTS = CONCRETE_PARTS | {"samplers", "_block_search", "_moments", "_normal_scores", "_relevance"}
 METHOD = {"_rounds", "_objectives", "_training", "_optimizer", "_network", "_rows", "_prior"}
 # What both stand on.
 SHARED = {"interfaces", "_label_spreading"}

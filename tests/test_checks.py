@@ -121,6 +121,11 @@ class OncePerBatch(nn.Linear):
         self.n_batches = len(batches)
 
 
+class OneArrayOfLabels(nn.Linear):
+    def adapt_to_labels(self, rows, y):
+        self.mean = rows[y == 0].mean()
+
+
 shared_network = nn.Linear(5, 3)
 
 
@@ -133,6 +138,7 @@ shared_network = nn.Linear(5, 3)
         (lambda input_shape: shared_network, "in every call. Got two that share 2 parameters"),
         (nn.Linear(4, 3), r"The backbone Linear must map a batch of shape \(6, 5\) .* It raised RuntimeError"),
         (OncePerBatch(5, 3), "must learn from an iterator of batches in adapt. It raised TypeError"),
+        (OneArrayOfLabels(5, 3), "must learn from pairs of batch and labels in adapt_to_labels. It raised TypeError"),
         (Broken(lambda x, self: (x, x)), r"must map .* to vectors \(6, d\) in training mode. Got tuple instead"),
         (Broken(lambda x, self: x[:, :, None]), r"\(6, d\) in training mode. Got shape \(6, 3, 1\) instead"),
         (Broken(lambda x, self: x.squeeze(0).sum(-1)), r"\(6, d\) in training mode. Got shape \(6,\) instead"),

@@ -44,6 +44,41 @@ def test_constant_columns_are_left_out(constant):
     assert not torch.allclose(network(moved_elsewhere), network(rows))
 
 
+def test_columns_count_by_what_they_tell_of_the_classes(rng):
+    y = np.repeat([0, 1], [40, 10])
+    X = rng.normal([1e6, 0, 0, 1], [100, 1e-3, 1, 1], (50, 4))
+    X[:, 1] += 2e-3 * y
+    X[:, 3] = 1  # tells nothing, whatever it is divided by
+    network = adapted(X)
+    assert torch.equal(network.amplitude, torch.ones(4))
+    pairs = [(torch.from_numpy(X[part]), torch.from_numpy(y[part])) for part in (slice(30), slice(30, 50))]
+    network.adapt_to_labels(pairs, 2)
+    before = network.amplitude.clone()
+    weights = before.square()
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+    assert weights[1] > 5 * weights[[0, 2, 3]].max()
+    network.adapt_to_labels(pairs, 2)  # learns anew
+    assert torch.equal(network.amplitude, before)
+    # Near is what is near in this column, for the network and for neighbours.
+    rows = torch.from_numpy(X[:1]).repeat(3, 1)
+    rows[1, 1] += 1e-3
+    rows[2, 2] += 1
+    with torch.no_grad():
+        features = network(rows)
+        places = network.neighbor_features(features, rows)
+    for vectors in (features, places):
+        assert (vectors[1] - vectors[0]).norm() > 2 * (vectors[2] - vectors[0]).norm()
+
+
+def test_columns_of_a_long_vector_all_count_the_same(rng):
+    X = rng.normal(size=(40, MANY_COLUMNS))
+    X[:20, 0] += 5
+    network = adapted(X)
+    before = network(torch.from_numpy(X))
+    network.adapt_to_labels([(torch.from_numpy(X), torch.arange(40) // 20)], 2)
+    assert torch.equal(network(torch.from_numpy(X)), before)
+
+
 def test_tails_are_looked_for_in_columns_that_vary_and_have_a_unit_of_their_own():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, MANY_COLUMNS - 1))

@@ -333,6 +333,26 @@ def test_adapt_shows_all_rows_once_in_order():
     torch.testing.assert_close(torch.cat(seen), torch.cat([EXAMPLE, -EXAMPLE]).double())
 
 
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_a_backbone_is_shown_labelled_rows_and_their_labels_after_all_rows(n_networks):
+    class Adapting(nn.Linear):
+        def adapt(self, batches):
+            self.n_seen = sum(map(len, batches))
+
+        def adapt_to_labels(self, batches, n_classes):
+            rows, labels = zip(*batches, strict=True)
+            self.shown = torch.cat(rows), torch.cat(labels), n_classes, self.n_seen
+
+    network = build_committee(lambda shape: Adapting(4, 2), EXAMPLE, n_classes=3, n_networks=n_networks)
+    network.adapt(Rows(EXAMPLE.numpy(), -EXAMPLE.numpy()), y=np.array([-1, 2, 0, -1]))
+    for member in network.members:
+        rows, labels, n_classes, n_seen = member.backbone.shown
+        torch.testing.assert_close(rows, torch.stack([EXAMPLE[1], -EXAMPLE[0]]))
+        assert labels.tolist() == [2, 0]
+        assert n_classes == 3
+        assert n_seen == 4
+
+
 def test_a_backbone_without_wishes_gets_float32_and_no_adaptation():
     network = build_network(nn.Linear(4, 2), EXAMPLE, n_classes=3)
     network.adapt(Rows(EXAMPLE.numpy()))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from skdmlpl import _rows
 from skdmlpl._rows import Rows
 
 
@@ -33,6 +34,16 @@ def test_index_agrees_with_concatenation(lengths, index):
     assert len(rows) == len(expected)
     assert rows.row_shape == (3,)
     np.testing.assert_array_equal(rows[index].numpy(), expected[index])
+
+
+@pytest.mark.parametrize("row_bytes", [3, 300])
+def test_labeled_batches_are_the_labelled_rows_and_their_labels(monkeypatch, row_bytes):
+    monkeypatch.setattr(_rows, "_BATCH_BYTES", 10 * row_bytes)
+    parts, y = parts_of((50, 60)), np.random.default_rng(0).integers(-1, 3, 110)
+    batches = list(Rows(*parts).labeled_batches(y))
+    assert len(batches) > 1 or row_bytes == 300
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in batches]), np.concatenate(parts)[y >= 0])
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), y[y >= 0])
 
 
 @pytest.mark.parametrize("size", [None, 1, 4, 100])
