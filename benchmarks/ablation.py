@@ -32,12 +32,12 @@ class Variant(NamedTuple):
     patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _even_prior(places: np.ndarray, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
+def _even_prior(places: Any, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
     told = _consult_neighbors(places, y, n_classes, generator)
     return told._replace(prior=np.full(n_classes, 1 / n_classes))
 
 
-def _all_trust(places: np.ndarray, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
+def _all_trust(places: Any, y: np.ndarray, n_classes: int, generator: Any) -> NeighborReport:
     return _consult_neighbors(places, y, n_classes, generator)._replace(trust=1.0)
 
 

@@ -113,7 +113,7 @@ def mlp(
         layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
         width = hidden
     network = nn.Sequential(*layers, nn.Linear(width, embedding_dim))
-    return _StandardizedTable(n_features, _BesideItself(network) if is_vector else network)
+    return _StandardizedTable(n_features, _BesideItself(network)) if is_vector else _WeighedTable(n_features, network)
 
 
 class _StandardizedTable(nn.Module):
@@ -124,13 +124,11 @@ class _StandardizedTable(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    amplitude: Tensor
 
     def __init__(self, n_features: int, network: nn.Module) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
-        self.register_buffer("amplitude", torch.ones(n_features))
         self.normal_scores = NormalScores()
         self.network = network
 
@@ -160,18 +158,6 @@ class _StandardizedTable(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
-    @torch.no_grad()
-    def adapt_to_labels(self, batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> None:
-        """Learn from labelled rows (b, n_features) and their class indices (b,) what each of few columns counts.
-
-        Weight decay takes columns of a large spread for the telling ones, and so do distances between rows.
-        """
-        if isinstance(self.network, _BesideItself):
-            return
-        self.amplitude.fill_(1)
-        weights = relevance(((self._standardize(rows), y) for rows, y in batches), n_classes)
-        self.amplitude.copy_((weights / weights.mean()).sqrt())
-
     def forward(self, rows: Tensor) -> Tensor:
         return self.network(self._standardize(rows))
 
@@ -196,7 +182,31 @@ class _StandardizedTable(nn.Module):
         rows = rows.to(self.mean.dtype)
         standardized = self.normal_scores(rows, (rows - self.mean) * self.scale)
         standardized = standardized.to(next(self.network.parameters()).dtype)
-        return self.amplitude * standardized / (1 + (standardized / _CLIP).square()).sqrt()
+        return standardized / (1 + (standardized / _CLIP).square()).sqrt()
+
+
+class _WeighedTable(_StandardizedTable):
+    """A network behind a standardisation, after which columns have the spread that their say in the classes deserves.
+
+    A network that starts from small weights and decays them learns first, and most, from columns of large spread; and
+    neighbours are rows that are alike in these.
+    """
+
+    amplitude: Tensor
+
+    def __init__(self, n_features: int, network: nn.Module) -> None:
+        super().__init__(n_features, network)
+        self.register_buffer("amplitude", torch.ones(n_features))
+
+    @torch.no_grad()
+    def adapt_to_labels(self, batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> None:
+        """Learn what each column counts from all labelled rows (b, n_features) and their class indices (b,)."""
+        standardize = super()._standardize
+        weights = relevance(((standardize(rows), y) for rows, y in batches), n_classes)
+        self.amplitude.copy_((weights / weights.mean()).sqrt())
+
+    def _standardize(self, rows: Tensor) -> Tensor:
+        return self.amplitude * super()._standardize(rows)
 
 
 class _PeriodicEmbedding(nn.Module):

@@ -63,6 +63,11 @@ class EmbeddingNetwork(nn.Module):
         return hasattr(self.backbone, "neighbor_features")
 
     @property
+    def learns_of_labels(self) -> bool:
+        """Whether the backbone has something to learn of labels before it is trained."""
+        return hasattr(self.backbone, "adapt_to_labels")
+
+    @property
     def members(self) -> Sequence["EmbeddingNetwork"]:
         """The networks this one consists of: itself alone."""
         return (self,)
@@ -71,13 +76,12 @@ class EmbeddingNetwork(nn.Module):
     def adapt(self, rows: Rows, index: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         """Show rows once to a backbone that learns statistics of its input, and learn those of its output.
 
-        All rows, or those of ``index`` (n,). A backbone that learns of labels too is then shown those that have one in
-        ``y`` (n_samples,), class indices or -1.
+        All rows, or those of ``index`` (n,); and then those that have a label in ``y`` (n_samples,), if that is given.
         """
         if hasattr(self.backbone, "adapt"):
             self.backbone.adapt(rows.batches(index=index))
-        if y is not None and hasattr(self.backbone, "adapt_to_labels"):
-            self.backbone.adapt_to_labels(rows.labeled_batches(y), self.head.out_features)
+        if y is not None and self.learns_of_labels:
+            self.adapt_to_labels(rows, y)
         n_rows = len(rows) if index is None else len(index)
         picked = np.linspace(0, n_rows - 1, min(_N_SAMPLE, n_rows), dtype=np.int64)
         sample = rows[picked if index is None else index[picked]]
@@ -93,6 +97,10 @@ class EmbeddingNetwork(nn.Module):
         # Features that do not vary but for rounding, say of a single row, have no scale to learn.
         if length > 1e-5 * features.norm(dim=1).mean() and length.isfinite():
             self.scale.copy_(1 / length)
+
+    def adapt_to_labels(self, rows: Rows, y: np.ndarray) -> None:
+        """Show a backbone that learns of labels those rows that have one in ``y`` (n_samples,): class indices or -1."""
+        self.backbone.adapt_to_labels(rows.labeled_batches(y), self.head.out_features)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit-length embeddings (b, d) and logits (b, n_classes) of a batch (b, *input_shape)."""

@@ -1,5 +1,6 @@
 """How frequent each class is among the unlabelled rows, and how much their neighbours know of it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,9 @@ class NeighborReport(NamedTuple):
     trust: float  # in [0, 1], how far neighbours' votes are to be trusted where a network has a say too
 
 
-def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generator: torch.Generator) -> NeighborReport:
+def consult_neighbors(
+    places: Callable[[np.ndarray], np.ndarray], y: np.ndarray, n_classes: int, generator: torch.Generator
+) -> NeighborReport:
     """Estimate by the labelled rows near them how frequent each class is among the unlabelled rows.
 
     Labels spread over the graph of nearest neighbours. How much the votes that a row gets are worth, labelled rows tell
@@ -112,9 +115,11 @@ def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generat
 
     Parameters
     ----------
-    places : ndarray of shape (n_samples, d), float32
-        Neighbours are looked for by their directions. Nothing that has learned the labels: labelled rows would have
-        moved to their like, and votes on those held out would look better than on others.
+    places : callable
+        From labels (n_samples,), of which some are hidden by -1, to what the rows' neighbours are looked for by,
+        (n_samples, d), float32, of which the direction counts. It must have learned nothing of the labels but these:
+        rows held out would lie with their like, and votes on them look better than on others. If it learns of none, it
+        should return one array, which neighbours are then looked for in only once.
 
     y : ndarray of shape (n_samples,), int
         Class indices, -1 on unlabelled rows, of which there must be some.
@@ -131,7 +136,15 @@ def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generat
     .. [2] Alexandari, Kundaje, Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at label
        shift adaptation", ICML 2020, :arxiv:`1901.06852`.
     """
-    graph = neighbor_graph(places, _N_NEIGHBORS)
+    searched, graph = None, None
+
+    def votes_of(known: np.ndarray) -> np.ndarray:
+        nonlocal searched, graph
+        at = places(known)
+        if at is not searched:
+            searched, graph = at, neighbor_graph(at, _N_NEIGHBORS)
+        return spread_labels(graph, known, n_classes, **_SPREADING)
+
     sizes = np.bincount(y[y >= 0], minlength=n_classes)
     rows = testable_rows(y)
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()][:_MOST_HELD_OUT]
@@ -139,17 +152,14 @@ def consult_neighbors(places: np.ndarray, y: np.ndarray, n_classes: int, generat
     if len(rows) >= _N_FOLDS:
         folds = deal_out(rows, y, _N_FOLDS)
         held_out = [np.flatnonzero(folds == number) for number in range(_N_FOLDS)]
-        tries = [
-            spread_labels(graph, np.where(folds == number, -1, y), n_classes, **_SPREADING)[out]
-            for number, out in enumerate(held_out)
-        ]
+        tries = [votes_of(np.where(folds == number, -1, y))[out] for number, out in enumerate(held_out)]
         votes, truth = np.concatenate(tries), y[np.concatenate(held_out)]
         scaling = _Scaling.fit(votes, truth, sizes)
         likelihood = softmax(scaling(votes, sizes), axis=1)
         known = np.bincount(truth, minlength=n_classes) / len(truth)
         gain = _log_ratio(likelihood, _likeliest_prior(likelihood), known) / len(truth)
         spurious_gain = _OPTIMISM * max(0.0, gain)
-    votes = spread_labels(graph, y, n_classes, **_SPREADING)[y < 0]
+    votes = votes_of(y)[y < 0]
     likelihood = softmax(scaling(votes, sizes), axis=1)
     prior = estimate_prior(likelihood, sizes / sizes.sum(), spurious_gain=spurious_gain)
     return NeighborReport(prior, trust=min(1.0, scaling.sharpness) ** 2)

@@ -1,5 +1,6 @@
 """The method: deep metric learning, pseudo-labelling and fine-tuning, round after round."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,8 @@ _WORTH_OF_RECALL = 30.0
 _MIN_BATCH = 32
 # Steps of a later round, as a share of those of round 0: it starts from a trained network.
 _LATER_STEPS = 0.5
+# Of so many unlabelled rows at most, the neighbours are consulted: their frequencies are those of all.
+_MOST_CONSULTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -168,12 +171,27 @@ def _tell_by_rows(
 ) -> NeighborReport | None:
     """Consult the neighbours of the unlabelled rows among rows as they came, where neighbours are looked for so.
 
-    Before the network has learned any label: afterwards it would speak for itself.
+    Before the network has been trained: afterwards it would speak for itself.
     """
     if not network.compares_rows:
         return None
-    places, _ = compare_in_batches(network, rows)
-    return consult_neighbors(places, y, n_classes, generator)
+    unlabeled = np.flatnonzero(y < 0)
+    chosen = np.ones(len(y), dtype=bool)
+    if len(unlabeled) > _MOST_CONSULTED:
+        chosen[unlabeled[torch.randperm(len(unlabeled), generator=generator).numpy()[_MOST_CONSULTED:]]] = False
+    index = np.flatnonzero(chosen)
+    judge = copy.deepcopy(network)  # what it makes of some of the labels is not to stay
+    places, _ = compare_in_batches(judge, rows, index)
+
+    def places_by(known: np.ndarray) -> np.ndarray:
+        if not judge.learns_of_labels:
+            return places
+        labels = np.full(len(y), -1)
+        labels[index] = known
+        judge.adapt_to_labels(rows, labels)
+        return compare_in_batches(judge, rows, index)[0]
+
+    return consult_neighbors(places_by, y[index], n_classes, generator)
 
 
 def draw_folds(given: np.ndarray, n_folds: int, generator: torch.Generator) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from skdmlpl import _prior
+from skdmlpl._label_spreading import neighbor_graph
 from skdmlpl._prior import _Scaling, consult_neighbors, estimate_prior
 
 EVEN = np.full(5, 0.2)
@@ -150,11 +151,11 @@ def rows_of_gaussians(n_labeled, unlabeled_prior, distance=3.0, seed=0):
 
 
 def by_neighbors(rows, y, n_classes=5, seed=0):
-    return consult_neighbors(rows, y, n_classes, torch.Generator().manual_seed(seed)).prior
+    return consult_neighbors(lambda known: rows, y, n_classes, torch.Generator().manual_seed(seed)).prior
 
 
 def trust_in_neighbors(rows, y, n_classes=5):
-    return consult_neighbors(rows, y, n_classes, torch.Generator().manual_seed(0)).trust
+    return consult_neighbors(lambda known: rows, y, n_classes, torch.Generator().manual_seed(0)).trust
 
 
 @pytest.mark.parametrize("prior", [TAIL, EVEN, TAIL[::-1]], ids=["consistent", "uniform", "reversed"])
@@ -251,6 +252,35 @@ def test_no_more_rows_are_held_out_than_it_takes(monkeypatch):
     monkeypatch.setattr(_prior, "_MOST_HELD_OUT", 30)
     by_neighbors(rows, y)
     assert seen == [99, 30]
+
+
+def test_rows_held_out_have_no_part_in_where_they_lie():
+    def places(known):
+        told.append(known)
+        return rows.copy()
+
+    told = []
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 1], EVEN)
+    consult_neighbors(places, y, 5, torch.Generator().manual_seed(0))
+    hidden = [np.flatnonzero(known != y) for known in told]
+    assert all((known[rows_hidden] == -1).all() for known, rows_hidden in zip(told, hidden, strict=True))
+    np.testing.assert_array_equal(np.sort(np.concatenate(hidden)), np.arange(99))  # all but the only one of its class
+    assert [len(rows_hidden) for rows_hidden in hidden[:-1]] == [20, 20, 20, 20, 19]
+    np.testing.assert_array_equal(told[-1], y)
+
+
+def test_neighbors_are_looked_for_anew_only_in_other_places(monkeypatch):
+    def graph(places, n_neighbors):
+        searched.append(places)
+        return neighbor_graph(places, n_neighbors)
+
+    searched = []
+    monkeypatch.setattr(_prior, "neighbor_graph", graph)
+    rows, y, _ = rows_of_gaussians([60, 25, 10, 4, 3], EVEN)
+    by_neighbors(rows, y)
+    assert len(searched) == 1
+    consult_neighbors(lambda known: rows.copy(), y, 5, torch.Generator())
+    assert len(searched) == 1 + 6  # five folds, and all labels
 
 
 def test_a_class_of_a_single_row_does_not_count_against_itself():

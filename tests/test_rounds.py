@@ -262,7 +262,8 @@ def test_rows_tell_the_class_distribution_before_a_network_has_learned_labels(n_
     order = []
 
     def consult(places, y, n_classes, generator):
-        order.append(places)
+        order.append(places(y))
+        assert places(y) is order[0]
         return NeighborReport(np.array([0.5, 0.3, 0.2]), trust=1.0)
 
     def train(*args):
@@ -281,6 +282,51 @@ def test_rows_tell_the_class_distribution_before_a_network_has_learned_labels(n_
     assert order[1:] == ["training"] * 4
     for record in records[1:]:
         np.testing.assert_array_equal(record.prior, [0.5, 0.3, 0.2])
+
+
+class LearnsOfLabels(ComparesRows):
+    def __init__(self):
+        super().__init__(4, 16)
+        self.register_buffer("mean_label", torch.zeros(()))
+
+    def adapt_to_labels(self, batches, n_classes):
+        self.mean_label.fill_(torch.cat([y for _, y in batches]).double().mean())
+
+    def neighbor_features(self, features, rows):
+        return torch.cat([self.mean_label.expand(len(rows), 1), rows], dim=1)
+
+
+def test_rows_lie_where_the_labels_that_are_known_put_them_and_the_network_keeps_what_all_taught_it(monkeypatch):
+    def consult(places, y, n_classes, generator):
+        for known in (np.where(np.arange(50) < 5, y, -1), y):
+            told = places(known)
+            np.testing.assert_allclose(told[:, 0] / told[:, 1], known[known >= 0].mean() / rows[:50][:, 0], rtol=1e-4)
+        places(np.where(np.arange(50) < 5, y, -1))
+        return NeighborReport(np.full(3, 1 / 3), trust=1.0)
+
+    monkeypatch.setattr(_rounds, "consult_neighbors", consult)
+    _, rows, y = setup()
+    network = build_committee(lambda shape: LearnsOfLabels(), rows[slice(2)], 3, n_networks=2)
+    network.adapt(rows, y=y)
+    list(rounds(network, rows, y))
+    for member in network.members:
+        assert member.backbone.mean_label == pytest.approx(y[y >= 0].mean())
+
+
+def test_of_many_unlabelled_rows_a_sample_is_consulted(monkeypatch):
+    def consult(places, y, n_classes, generator):
+        seen.append(y)
+        np.testing.assert_array_equal(places(y).shape, (len(y), 20))
+        return NeighborReport(np.full(3, 1 / 3), trust=1.0)
+
+    seen = []
+    monkeypatch.setattr(_rounds, "consult_neighbors", consult)
+    _, rows, y = setup()
+    for most in (1000, 12):
+        monkeypatch.setattr(_rounds, "_MOST_CONSULTED", most)
+        list(rounds(build_committee(ComparesRows(4, 16), rows[slice(2)], 3, n_networks=1), rows, y))
+    np.testing.assert_array_equal(seen[0], y)
+    np.testing.assert_array_equal(np.sort(seen[1]), [-1] * 12 + sorted(y[y >= 0]))
 
 
 @pytest.mark.parametrize(
