@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skdmlpl import DMLPseudoLabelClassifier, _classifier, _defaults, _network, _rounds
+from skdmlpl import DMLPseudoLabelClassifier, _classifier, _defaults, _mlp, _network, _rounds
 from skdmlpl._prior import consult_neighbors
 from skdmlpl.augmentations import WeakImageAugmentation
 from skdmlpl.backbones import torchvision_backbone
@@ -886,6 +886,23 @@ def nearest_labelled_row(embeddings, y, proba):
 def test_selectors(selector):
     model = classifier(selector=selector, n_steps=100).fit(X, Y_PARTLY, U)
     assert (model.transduction_ == np.concatenate([Y, U_TRUTH])).mean() > 0.95
+
+
+@pytest.mark.parametrize("max_rounds", [0, 2])
+def test_a_telling_column_does_not_drown_among_others(max_rounds, monkeypatch):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.repeat([0, 1, 2], [200, 120, 80]))
+    rows = rng.normal(size=(400, 20))
+    rows[:, 7] = 6 * y + rng.normal(size=400)
+
+    def accuracy():
+        model = classifier(max_rounds=max_rounds, n_steps=60, random_state=0)
+        return model.fit(rows[:60], y[:60], rows[60:300]).score(rows[300:], y[300:])
+
+    with_weights = accuracy()
+    monkeypatch.setattr(_mlp, "relevance", lambda batches, n_classes: torch.ones(20))
+    assert with_weights > 0.9
+    assert with_weights > accuracy() + 0.1
 
 
 @pytest.mark.parametrize(
