@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_classifiers_train, check_fit_idempotent, parametrize_with_checks
 from torch import nn
 
 from skdmlpl import DMLPseudoLabelClassifier, _classifier, _defaults, _mlp, _network, _rounds
@@ -1058,9 +1058,16 @@ def test_cross_validation_scores_what_can_be_learned():
     assert cross_val_score(classifier(n_steps=100), X, Y, cv=2).min() > 0.9
 
 
-@parametrize_with_checks([DMLPseudoLabelClassifier(device="cpu")])
+# The checks fit hundreds of times, and hardly any of them asks how well.
+@parametrize_with_checks([DMLPseudoLabelClassifier(device="cpu", n_steps=100)])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("check", [check_classifiers_train, check_fit_idempotent], ids=name_of)
+def test_scikit_learn_checks_with_the_defaults(check):
+    """Those that ask most of training: how well it goes, and that it goes the same way again."""
+    check("DMLPseudoLabelClassifier", DMLPseudoLabelClassifier(device="cpu"))
 
 
 class Peculiar(nn.Module):
