@@ -117,23 +117,29 @@ def mlp(
         layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)]
         width = hidden
     network = nn.Sequential(*layers, nn.Linear(width, embedding_dim))
-    return _StandardizedTable(n_features, _BesideItself(network)) if is_vector else _WeighedTable(n_features, network)
+    return _StandardizedTable(n_features, _BesideItself(network) if is_vector else network)
 
 
 class _StandardizedTable(nn.Module):
-    """A network behind a standardisation that is learned from the training rows."""
+    """A network behind a standardisation learned from the training rows, after which columns count by what they tell.
+
+    A network that starts from small weights and decays them learns first, and most, from columns of large spread; and
+    neighbours are rows that are alike in these.
+    """
 
     #: Dtype the rows are wanted in; the network behind gets them in the dtype of its weights.
     input_dtype = torch.float64
 
     mean: Tensor
     scale: Tensor
+    amplitude: Tensor
 
     def __init__(self, n_features: int, network: nn.Module) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
         self.normal_scores = NormalScores()
+        self.register_buffer("amplitude", torch.ones(n_features))
         self.network = network
 
     @torch.no_grad()
@@ -162,8 +168,14 @@ class _StandardizedTable(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(varies, 1 / std, 0.0).nan_to_num(posinf=0.0))
 
+    @torch.no_grad()
+    def adapt_to_labels(self, batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> None:
+        """Learn what each column counts from all labelled rows (b, n_features) and their class indices (b,)."""
+        weights = relevance(((self._standardize(rows), y) for rows, y in batches), n_classes)
+        self.amplitude.copy_((weights / weights.mean()).sqrt())
+
     def forward(self, rows: Tensor) -> Tensor:
-        return self.network(self._standardize(rows))
+        return self.network(self.amplitude * self._standardize(rows))
 
     def neighbor_features(self, features: Tensor, rows: Tensor) -> Tensor:
         """Return what neighbours of rows (b, n_features) are looked for by: their features, and beside them the row.
@@ -179,7 +191,7 @@ class _StandardizedTable(nn.Module):
         if isinstance(self.network, _BesideItself):
             features, row = features.tensor_split([-len(self.mean)], dim=1)
         else:
-            row = F.pad(self._standardize(rows), (0, 1), value=_LIFT)
+            row = F.pad(self.amplitude * self._standardize(rows), (0, 1), value=_LIFT)
         return torch.cat([F.normalize(features), math.sqrt(_ROW_WEIGHT) * F.normalize(row)], dim=1)
 
     def _standardize(self, rows: Tensor) -> Tensor:
@@ -187,30 +199,6 @@ class _StandardizedTable(nn.Module):
         standardized = self.normal_scores(rows, (rows - self.mean) * self.scale)
         standardized = standardized.to(next(self.network.parameters()).dtype)
         return standardized / (1 + (standardized / _CLIP).square()).sqrt()
-
-
-class _WeighedTable(_StandardizedTable):
-    """A network behind a standardisation, after which columns have the spread that their say in the classes deserves.
-
-    A network that starts from small weights and decays them learns first, and most, from columns of large spread; and
-    neighbours are rows that are alike in these.
-    """
-
-    amplitude: Tensor
-
-    def __init__(self, n_features: int, network: nn.Module) -> None:
-        super().__init__(n_features, network)
-        self.register_buffer("amplitude", torch.ones(n_features))
-
-    @torch.no_grad()
-    def adapt_to_labels(self, batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> None:
-        """Learn what each column counts from all labelled rows (b, n_features) and their class indices (b,)."""
-        standardize = super()._standardize
-        weights = relevance(((standardize(rows), y) for rows, y in batches), n_classes)
-        self.amplitude.copy_((weights / weights.mean()).sqrt())
-
-    def _standardize(self, rows: Tensor) -> Tensor:
-        return self.amplitude * super()._standardize(rows)
 
 
 class _PeriodicEmbedding(nn.Module):

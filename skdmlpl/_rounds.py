@@ -35,6 +35,8 @@ _MIN_BATCH = 32
 _LATER_STEPS = 0.5
 # Of so many unlabelled rows at most, the neighbours are consulted: their frequencies are those of all.
 _MOST_CONSULTED = 10_000
+# What so many labels tell of columns, a part of them tells as well.
+_MANY_LABELED = 1_000
 
 
 @dataclass(frozen=True)
@@ -180,11 +182,12 @@ def _tell_by_rows(
     if len(unlabeled) > _MOST_CONSULTED:
         chosen[unlabeled[torch.randperm(len(unlabeled), generator=generator).numpy()[_MOST_CONSULTED:]]] = False
     index = np.flatnonzero(chosen)
-    judge = copy.deepcopy(network)  # what it makes of some of the labels is not to stay
-    places, _ = compare_in_batches(judge, rows, index)
+    places, _ = compare_in_batches(network, rows, index)
+    by_part = network.learns_of_labels and np.count_nonzero(y >= 0) < _MANY_LABELED
+    judge = copy.deepcopy(network) if by_part else network  # what it makes of some of the labels is not to stay
 
     def places_by(known: np.ndarray) -> np.ndarray:
-        if not judge.learns_of_labels:
+        if not by_part:
             return places
         labels = np.full(len(y), -1)
         labels[index] = known

@@ -313,6 +313,19 @@ def test_rows_lie_where_the_labels_that_are_known_put_them_and_the_network_keeps
         assert member.backbone.mean_label == pytest.approx(y[y >= 0].mean())
 
 
+def test_where_labels_are_many_rows_lie_where_all_of_them_put_them(monkeypatch):
+    def consult(places, y, n_classes, generator):
+        assert places(np.where(np.arange(50) < 5, y, -1)) is places(y)
+        return NeighborReport(np.full(3, 1 / 3), trust=1.0)
+
+    monkeypatch.setattr(_rounds, "consult_neighbors", consult)
+    monkeypatch.setattr(_rounds, "_MANY_LABELED", 10)
+    _, rows, y = setup()
+    network = build_committee(lambda shape: LearnsOfLabels(), rows[slice(2)], 3, n_networks=1)
+    network.adapt(rows, y=y)
+    list(rounds(network, rows, y))
+
+
 def test_of_many_unlabelled_rows_a_sample_is_consulted(monkeypatch):
     def consult(places, y, n_classes, generator):
         seen.append(y)
