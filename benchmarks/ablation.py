@@ -65,6 +65,9 @@ VARIANTS = {
     "no unlabelled rows": Variant({"max_rounds": 0}),
     "no neighbours (network's confidence alone)": Variant({"selector": ConfidenceSelector()}),
     "no graph (clusters of labelled rows vote)": Variant({"selector": NearestNeighborSelector()}),
+    "no weights of columns": Variant(
+        patches=((_mlp._StandardizedTable, "adapt_to_labels", lambda self, batches, n_classes: None),)
+    ),
     "no rows beside their embeddings": Variant(
         patches=((_mlp._StandardizedTable, "neighbor_features", lambda self, features, rows: features),)
     ),

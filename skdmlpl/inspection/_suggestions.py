@@ -132,7 +132,7 @@ def suggest_rows(
     >>> from skdmlpl.inspection import suggest_rows
     >>> X, y = load_iris(return_X_y=True)
     >>> clf = DMLPseudoLabelClassifier(n_steps=100, max_rounds=1, random_state=0).fit(X[::5], y[::5], X)
-    >>> suggested = suggest_rows(clf, X[::5], X, n_rows=3)
+    >>> suggested = suggest_rows(clf, X[::5], X, n_rows=5)
     >>> np.unique(suggested.labels)  # setosa, class 0, is easy to tell from the others
     array([1, 2])
     """
