@@ -15,7 +15,7 @@ def small_problem(*_args):
     clusters = rng.normal(size=(12, 18))
 
     def rows(c):
-        X = rng.normal(size=(len(c), 6)) + 2 * np.eye(3, 6)[c]
+        X = rng.normal(size=(len(c), 6)) + 1.5 * np.eye(3, 6)[c]
         return np.concatenate([X, clusters[rng.integers(12, size=len(c))]], axis=1).astype(np.float32)
 
     X, U = rows(y), rows(hidden)
