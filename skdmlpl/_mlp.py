@@ -47,12 +47,12 @@ def mlp(
 
     It standardises its input by the means and standard deviations learned from all training rows, and squashes outliers
     smoothly [1]_. Columns with long tails (a standard deviation of more than three times half the distance between the
-    quantiles of 16 % and 84 %) are mapped to the quantiles of a normal distribution instead [3]_. Up to 49 columns, the
-    labelled rows tell how much of each column is signal and how much noise, and its spread is made to follow (as in
-    discriminant adaptive metrics [4]_), so that a few telling columns do not drown among many others; and every value
-    is also passed through sines and cosines of learned frequencies, which lets a small network bend sharply
-    along single columns [2]_; columns with two values, such as those that categories are encoded in, go without. With
-    more columns, rows are scaled to equal length instead, as the direction of a long feature vector says more than its
+    quantiles of 16 % and 84 %) are mapped to the quantiles of a normal distribution instead [3]_. The labelled rows
+    tell how much of each column is signal and how much noise, and its spread is made to follow (as in discriminant
+    adaptive metrics [4]_), so that a few telling columns do not drown among many others. Up to 49 columns, every value
+    is also passed through sines and cosines of learned frequencies, which lets a small network bend sharply along
+    single columns [2]_; columns with two values, such as those that categories are encoded in, go without. With more
+    columns, rows are scaled to equal length instead, as the direction of a long feature vector says more than its
     length; where the columns are of like spread, as those of an embedding or of pixels are, they are divided by one
     number for all but a few far larger ones, so that columns which hardly vary do not gain weight, and tails are left
     alone; the more columns there are, the more of them are left out at random in training, as they repeat each other;
