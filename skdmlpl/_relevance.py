@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["relevance"]
@@ -18,8 +19,10 @@ def relevance(batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> Tenso
 
     The share of a column's variance that classes explain is estimated by :math:`\epsilon^2` [1]_, which chance does not
     raise as it does the ratio itself where classes have few rows; the ratio is :math:`\epsilon^2 / (1 - \epsilon^2)`.
-    Columns may also tell classes by how far from the middle they are, so the same is done for their squares, and the
-    larger ratio counts. Distances where each column has this weight are those of [2]_, for each column by itself.
+    This is :math:`(F - 1) (k - 1) / (n - 1)` of the F statistic of ``n`` rows of ``k`` classes, for which
+    :func:`sklearn.feature_selection.f_classif` would need a copy of all rows. Columns may also tell classes by how far
+    from the middle they are, so the same is done for their squares, and the larger ratio counts. Distances where each
+    column has this weight are those of [2]_, for each column by itself.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def relevance(batches: Iterable[tuple[Tensor, Tensor]], n_classes: int) -> Tenso
     for rows, y in batches:
         rows, y = rows.to("cpu", torch.float64), y.to("cpu")
         both = torch.cat([rows, rows.square()], dim=1)
-        members = torch.nn.functional.one_hot(y, n_classes).double()
+        members = F.one_hot(y, n_classes).double()
         counts = counts + members.sum(dim=0)
         sums = sums + members.T @ both
         squares = squares + both.square().sum(dim=0)

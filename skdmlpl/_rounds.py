@@ -182,13 +182,12 @@ def _tell_by_rows(
     if len(unlabeled) > _MOST_CONSULTED:
         chosen[unlabeled[torch.randperm(len(unlabeled), generator=generator).numpy()[_MOST_CONSULTED:]]] = False
     index = np.flatnonzero(chosen)
-    places, _ = compare_in_batches(network, rows, index)
-    by_part = network.learns_of_labels and np.count_nonzero(y >= 0) < _MANY_LABELED
-    judge = copy.deepcopy(network) if by_part else network  # what it makes of some of the labels is not to stay
+    if not network.learns_of_labels or np.count_nonzero(y >= 0) >= _MANY_LABELED:
+        places, _ = compare_in_batches(network, rows, index)
+        return consult_neighbors(lambda known: places, y[index], n_classes, generator)
+    judge = copy.deepcopy(network)  # what it makes of some of the labels is not to stay
 
     def places_by(known: np.ndarray) -> np.ndarray:
-        if not by_part:
-            return places
         labels = np.full(len(y), -1)
         labels[index] = known
         judge.adapt_to_labels(rows, labels)
