@@ -109,8 +109,9 @@ class DMLPseudoLabelClassifier(
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end, above all where classes overlap. None takes as many as there are labelled rows, rising
         from 128 of them on to twice as many from 256 on, within limits: 50 to 1,200 for tables, 50 to 400 for those of
-        50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Small tables, of fewer
-        than 50 columns and 256 labelled rows, differ widely in how long to train. Where `backbone`, `learning_rate` and
+        50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Later rounds
+        of tables go by a fourth of the unlabelled rows instead, if these are more. Small tables, of fewer than 50
+        columns and 256 labelled rows, differ widely in how long to train. Where `backbone`, `learning_rate` and
         `weight_decay` are None too, a second choice is tried on them, four steps for each labelled row, 200 to 512 in
         all, with eight times the rate and twice the decay; it is taken if it tells held-out labelled rows better. The
         metric loss is left out of these trials.
@@ -315,16 +316,17 @@ class DMLPseudoLabelClassifier(
         device = resolve_device(self.device)
         seed = draw_seed(self.random_state)
         n_rounds = int(self.max_rounds) if len(labeled) < len(codes) else 0  # numpy's small integers overflow
-        plans = resolve_plans(self, row_shape=X.shape[1:], n_labeled=len(labeled), n_rounds=n_rounds)
+        n_unlabeled = len(codes) - len(labeled)
+        plans = resolve_plans(
+            self, row_shape=X.shape[1:], n_labeled=len(labeled), n_unlabeled=n_unlabeled, n_rounds=n_rounds
+        )
         # Callbacks score on the labelled rows: for the others there is no right answer.
         data = {"X": lambda: take_rows(X_given, labeled), "y": lambda: classes[codes[labeled]]}
         context = self._init_callback_context(max_subtasks=1 + n_rounds)
         context.call_on_fit_task_begin(estimator=self, **data)
 
         rows = Rows(X, X_unlabeled, device=device)
-        n_networks, with_supervised = resolve_networks(
-            self, row_shape=X.shape[1:], n_unlabeled=len(codes) - len(labeled)
-        )
+        n_networks, with_supervised = resolve_networks(self, row_shape=X.shape[1:], n_unlabeled=n_unlabeled)
 
         def start(plan, known=codes, n_networks=1, on_step=None):
             """Return new networks, and the rounds that will train them on the labels ``known``."""

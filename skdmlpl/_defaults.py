@@ -15,6 +15,11 @@ _MANY_UNLABELED = 1000
 # With so many labelled rows or more, a longer training made no difference.
 _MANY_LABELED = 256
 _LEARNING_RATE = 2e-3
+# A later round starts from a trained network, and takes this share of the steps that its rows ask for.
+_LATER_SHARE = 0.5
+# So much of a labelled row an unlabelled one counts for then: few labels are soon known by heart, and the pseudo-labels
+# of many other rows are not, but not all of them are right.
+_UNLABELED_COUNT = 0.25
 
 
 def resolve_networks(estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_unlabeled: int) -> tuple[int, bool]:
@@ -27,7 +32,9 @@ def resolve_networks(estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_
     return (2 if n_unlabeled >= _MANY_UNLABELED else 1), row_shape[0] < MANY_COLUMNS
 
 
-def resolve_plans(estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_labeled: int, n_rounds: int) -> list[Plan]:
+def resolve_plans(
+    estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_labeled: int, n_unlabeled: int, n_rounds: int
+) -> list[Plan]:
     """Take the numbers the caller gave, and fill in the rest; of several plans, held-out rows are to tell the best."""
     images, wide = len(row_shape) > 1, row_shape[0] >= MANY_COLUMNS
     if estimator.backbone is not None:
@@ -40,17 +47,27 @@ def resolve_plans(estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_lab
         steps, weight_decay = (50, 400), 3.0
     else:
         steps, weight_decay = (50, 1200), 1.0
-    # In batches of 128, as many passes over the labelled rows as there are of them, at most 256: the fewer there are,
-    # the sooner a network knows them by heart, with the chance in them.
-    n_steps = np.clip(n_labeled * np.clip(n_labeled / 128, 1, 2), *steps)
+
+    def steps_for(n_rows):
+        # In batches of 128, as many passes over the rows as there are of them, at most 256: the fewer there are, the
+        # sooner a network knows them by heart, with the chance in them.
+        return np.clip(n_rows * np.clip(n_rows / 128, 1, 2), *steps)
 
     def given_or(name, default):
         value = getattr(estimator, name)
         return default if value is None else value
 
+    n_steps = int(given_or("n_steps", steps_for(n_labeled)))  # numpy's small integers overflow
+    # Images train for long anyway, and a caller's own number is kept to.
+    by_unlabeled = 0 if images or estimator.n_steps is not None else steps_for(_UNLABELED_COUNT * n_unlabeled)
+
+    def later_steps(n_steps):
+        return max(1, round(_LATER_SHARE * max(n_steps, by_unlabeled)))
+
     gentle = Plan(
         n_rounds=n_rounds,
-        n_steps=int(given_or("n_steps", n_steps)),  # numpy's small integers overflow
+        n_steps=n_steps,
+        n_later_steps=later_steps(n_steps),
         batch_size=int(estimator.batch_size),
         learning_rate=given_or("learning_rate", _LEARNING_RATE),
         weight_decay=given_or("weight_decay", weight_decay),
@@ -66,9 +83,11 @@ def resolve_plans(estimator: BaseEstimator, *, row_shape: tuple[int, ...], n_lab
     # Classes that lie in rings or checks need a network that bends sharply, and one that does learns the noise where
     # they overlap: 76 % mean recall in place of 62 on checks, 66 in place of 70 on linear classes. No shape tells which
     # it is.
+    n_steps = int(np.clip(4 * n_labeled, 200, 512))
     thorough = replace(
         gentle,
-        n_steps=int(np.clip(4 * n_labeled, 200, 512)),
+        n_steps=n_steps,
+        n_later_steps=later_steps(n_steps),
         learning_rate=8 * gentle.learning_rate,
         weight_decay=2 * gentle.weight_decay,
     )

@@ -31,8 +31,6 @@ _MATURITY_POWER = 6
 _WORTH_OF_RECALL = 30.0
 # A batch has no more rows than there are to draw from, but enough for the metric loss to compare.
 _MIN_BATCH = 32
-# Steps of a later round, as a share of those of round 0: it starts from a trained network.
-_LATER_STEPS = 0.5
 # Of so many unlabelled rows at most, the neighbours are consulted: their frequencies are those of all.
 _MOST_CONSULTED = 10_000
 # What so many labels tell of columns, a part of them tells as well.
@@ -44,7 +42,8 @@ class Plan:
     """The numbers of a fit; see the parameters of the estimator."""
 
     n_rounds: int  # after round 0; none where every row has a label
-    n_steps: int
+    n_steps: int  # of round 0
+    n_later_steps: int  # of each round after it
     batch_size: int
     learning_rate: float
     weight_decay: float
@@ -53,7 +52,7 @@ class Plan:
 
     def steps(self, number: int) -> int:
         """Return the gradient steps of a round."""
-        return self.n_steps if number == 0 else max(1, round(_LATER_STEPS * self.n_steps))
+        return self.n_steps if number == 0 else self.n_later_steps
 
     @property
     def budget(self) -> Budget:

@@ -10,7 +10,14 @@ from skdmlpl._cross_validation import choose_plan
 from skdmlpl._rounds import Plan
 
 PLAN = Plan(
-    n_rounds=0, n_steps=1, batch_size=32, learning_rate=1e-3, weight_decay=0.0, mixup_alpha=0.2, metric_weight=0.0
+    n_rounds=0,
+    n_steps=1,
+    n_later_steps=1,
+    batch_size=32,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    mixup_alpha=0.2,
+    metric_weight=0.0,
 )
 PLANS = [PLAN, replace(PLAN, n_steps=2)]
 Y = np.repeat([0, -1, 1, 2, 3], [20, 5, 7, 2, 1])

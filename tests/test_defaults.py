@@ -9,8 +9,9 @@ from skdmlpl import DMLPseudoLabelClassifier
 from skdmlpl._defaults import resolve_networks, resolve_plans
 
 
-def plans_of(*, row_shape, n_labeled, **params):
-    return resolve_plans(DMLPseudoLabelClassifier(**params), row_shape=row_shape, n_labeled=n_labeled, n_rounds=3)
+def plans_of(*, row_shape, n_labeled, n_unlabeled=0, **params):
+    model = DMLPseudoLabelClassifier(**params)
+    return resolve_plans(model, row_shape=row_shape, n_labeled=n_labeled, n_unlabeled=n_unlabeled, n_rounds=3)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,32 @@ def test_numbers_left_to_us_follow_from_shapes(backbone, row_shape, steps, weigh
 @pytest.mark.parametrize(("n_labeled", "n_steps"), [(2, 200), (50, 200), (51, 204), (128, 512), (255, 512)])
 def test_a_small_table_may_train_longer(n_labeled, n_steps):
     gentle, thorough = plans_of(row_shape=(49,), n_labeled=n_labeled)
-    assert thorough == replace(gentle, n_steps=n_steps, learning_rate=0.016, weight_decay=2.0)
+    longer = {"n_steps": n_steps, "n_later_steps": n_steps // 2}
+    assert thorough == replace(gentle, learning_rate=0.016, weight_decay=2.0, **longer)
+
+
+@pytest.mark.parametrize(
+    ("params", "row_shape", "n_labeled", "n_unlabeled", "later_steps"),
+    [
+        ({}, (49,), 100, 400, [50, 200]),
+        ({}, (49,), 100, 480, [60, 200]),  # as 120 labelled rows
+        ({}, (49,), 20, 4000, [600, 600]),  # the limit, of 1,200
+        ({}, (50,), 20, 4000, [200]),
+        ({}, (50,), 3000, 4000, [200]),
+        ({"backbone": nn.Linear(49, 6)}, (49,), 100, 4000, [1000]),
+        ({"n_steps": 100}, (49,), 20, 4000, [50]),
+        ({"n_steps": 1}, (49,), 20, 0, [1]),
+        ({}, (3, 32, 32), 20, 9000, [750]),
+    ],
+    ids=str,
+)
+def test_later_rounds_train_longer_where_few_of_many_rows_are_labeled(
+    params, row_shape, n_labeled, n_unlabeled, later_steps
+):
+    plans = plans_of(row_shape=row_shape, n_labeled=n_labeled, n_unlabeled=n_unlabeled, **params)
+    assert [plan.n_later_steps for plan in plans] == later_steps
+    before = plans_of(row_shape=row_shape, n_labeled=n_labeled, **params)
+    assert [plan.n_steps for plan in plans] == [plan.n_steps for plan in before]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,14 @@ from skdmlpl.losses import ContrastiveLoss
 from skdmlpl.selectors import ConfidenceSelector
 
 PLAN = Plan(
-    n_rounds=3, n_steps=6, batch_size=32, learning_rate=2e-3, weight_decay=1e-2, mixup_alpha=0.2, metric_weight=0.3
+    n_rounds=3,
+    n_steps=6,
+    n_later_steps=3,
+    batch_size=32,
+    learning_rate=2e-3,
+    weight_decay=1e-2,
+    mixup_alpha=0.2,
+    metric_weight=0.3,
 )
 
 
@@ -134,7 +141,7 @@ def rounds_of(network, rows, y, select, *, plan=PLAN, metric_loss=None, seed=0):
 @pytest.mark.parametrize("n_rounds", [0, 1, 2, 7])
 def test_records(n_rounds):
     network, rows, y = setup()
-    records = list(rounds(network, rows, y, plan=Plan(n_rounds, 3, 32, 2e-3, 1e-2, 0.2, 0.3)))
+    records = list(rounds(network, rows, y, plan=Plan(n_rounds, 3, 2, 32, 2e-3, 1e-2, 0.2, 0.3)))
     assert [record.round for record in records] == list(range(n_rounds + 1))
     assert records[0].n_pseudo_labeled == 0
     np.testing.assert_allclose(records[0].prior, np.bincount(y[y >= 0]) / 20)
@@ -570,7 +577,7 @@ def test_fully_labelled_rows_are_trained_on_in_round_0():
 
 def test_without_metric_weight_there_is_no_metric_loss():
     network, rows, y = setup()
-    records = list(rounds(network, rows, y, plan=Plan(1, 3, 32, 2e-3, 1e-2, 0.2, 0.0)))
+    records = list(rounds(network, rows, y, plan=Plan(1, 3, 2, 32, 2e-3, 1e-2, 0.2, 0.0)))
     assert all(math.isnan(record.metric_loss) for record in records)
 
 
