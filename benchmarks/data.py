@@ -272,6 +272,10 @@ PROBLEMS: dict[str, tuple[Callable[[int], Pool], Protocol]] = {
     "digits": (_bundled(load_digits), Protocol(60, 110, 20, 40)),
     "letter": (_letter, Protocol(100, 400, 50, 200)),
     "cifar10-features": (_cifar10_features, Protocol(1500, 3000, 100, 0)),
+    # Few labels and many other rows.
+    "digits-few": (_bundled(load_digits), Protocol(10, 110, 10, 40)),
+    "letter-few": (_letter, Protocol(10, 400, 10, 200)),
+    "cifar10-features-few": (_cifar10_features, Protocol(20, 1000, 10, 0)),
     "gaussians": (_gaussians, Protocol(200, 1000, 50, 300)),
     "manifolds": (_manifolds, Protocol(100, 1000, 50, 300)),
     "mixtures": (_mixtures, Protocol(150, 1000, 50, 300)),
