@@ -109,9 +109,9 @@ class DMLPseudoLabelClassifier(
         Gradient steps of round 0; each later round takes half as many. More steps cost time in proportion, and overfit
         few labels in the end, above all where classes overlap. None takes as many as there are labelled rows, rising
         from 128 of them on to twice as many from 256 on, within limits: 50 to 1,200 for tables, 50 to 400 for those of
-        50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Later rounds
-        of tables go by a fourth of the unlabelled rows instead, if these are more. Small tables, of fewer than 50
-        columns and 256 labelled rows, differ widely in how long to train. Where `backbone`, `learning_rate` and
+        50 columns or more, 1,500 to 4,000 for images, 500 to 4,000 for a `backbone` of your own. Later
+        rounds of tables go by a fourth of the unlabelled rows instead, if these are more. Small tables, of fewer than
+        50 columns and 256 labelled rows, differ widely in how long to train. Where `backbone`, `learning_rate` and
         `weight_decay` are None too, a second choice is tried on them, four steps for each labelled row, 200 to 512 in
         all, with eight times the rate and twice the decay; it is taken if it tells held-out labelled rows better. The
         metric loss is left out of these trials.
