@@ -405,7 +405,9 @@ def test_a_network_labels_rows_that_it_has_not_learned_from(n_networks, monkeypa
     monkeypatch.setattr(_rounds, "metric_objective", spy_on_comparisons)
     monkeypatch.setattr(_rounds, "compare_in_batches", spy_on_looks)
     network, rows, y = setup(n_networks=n_networks)
-    records = list(rounds(network, rows, y, select=select, plan=replace(PLAN, n_steps=20, learning_rate=2e-2)))
+    records = list(
+        rounds(network, rows, y, select=select, plan=replace(PLAN, n_steps=20, n_later_steps=10, learning_rate=2e-2))
+    )
     given = np.flatnonzero(y >= 0)
     members = list(network.members)
     assert [member for member, _ in lessons] == [member for member, _ in compared] == 4 * members
@@ -478,7 +480,7 @@ def test_training_aims_at_the_probabilities_of_a_selector():
             return PseudoLabels(labels, np.ones(len(y)), aim(np.eye(3)[labels]))
 
         # Long enough to learn the given labels: before, pseudo-labels hardly count.
-        plan = replace(PLAN, n_steps=40, learning_rate=2e-2)
+        plan = replace(PLAN, n_steps=40, n_later_steps=20, learning_rate=2e-2)
         return [record.classification_loss for record in rounds(*setup(), select=select, plan=plan)]
 
     labels_alone = losses(lambda certain: None)
@@ -519,9 +521,11 @@ def test_pseudo_labels_are_few_until_a_network_has_learned_the_given_ones(recall
 @pytest.mark.parametrize("training", ["none", "good", "long"])
 def test_rows_drawn_are_mostly_given_ones_until_a_network_has_learned_them(training, monkeypatch):
     plan = {
-        "none": replace(PLAN, n_steps=1, learning_rate=1e-9),
-        "good": replace(PLAN, n_steps=20, learning_rate=2e-2),
-        "long": replace(PLAN, n_steps=100, learning_rate=1e-9),  # 160 passes of 20 rows in batches of 32
+        "none": replace(PLAN, n_steps=1, n_later_steps=1, learning_rate=1e-9),
+        "good": replace(PLAN, n_steps=20, n_later_steps=10, learning_rate=2e-2),
+        "long": replace(
+            PLAN, n_steps=100, n_later_steps=50, learning_rate=1e-9
+        ),  # 160 passes of 20 rows in batches of 32
     }[training]
     drawn = []
 
@@ -596,9 +600,9 @@ def test_rounds_share_one_schedule(monkeypatch):
             return super().run(objectives, n_steps, on_step)
 
     monkeypatch.setattr("skdmlpl._rounds.Training", Recording)
-    list(rounds(network, rows, y))
-    assert legs == [6, 3, 3, 3]
-    assert [budget.n_steps for budget in trainings] == [15]
+    list(rounds(network, rows, y, plan=replace(PLAN, n_later_steps=4)))
+    assert legs == [6, 4, 4, 4]
+    assert [budget.n_steps for budget in trainings] == [18]
 
 
 def test_softmax_agrees_with_the_definition_and_keeps_the_dtype():
