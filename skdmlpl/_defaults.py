@@ -61,8 +61,8 @@ def resolve_plans(
     # Images train for long anyway, and a caller's own number is kept to.
     by_unlabeled = 0 if images or estimator.n_steps is not None else steps_for(_UNLABELED_COUNT * n_unlabeled)
 
-    def later_steps(n_steps):
-        return max(1, round(_LATER_SHARE * max(n_steps, by_unlabeled)))
+    def later_steps(first):
+        return max(1, round(_LATER_SHARE * max(first, by_unlabeled)))
 
     gentle = Plan(
         n_rounds=n_rounds,
@@ -83,11 +83,11 @@ def resolve_plans(
     # Classes that lie in rings or checks need a network that bends sharply, and one that does learns the noise where
     # they overlap: 76 % mean recall in place of 62 on checks, 66 in place of 70 on linear classes. No shape tells which
     # it is.
-    n_steps = int(np.clip(4 * n_labeled, 200, 512))
+    more_steps = int(np.clip(4 * n_labeled, 200, 512))
     thorough = replace(
         gentle,
-        n_steps=n_steps,
-        n_later_steps=later_steps(n_steps),
+        n_steps=more_steps,
+        n_later_steps=later_steps(more_steps),
         learning_rate=8 * gentle.learning_rate,
         weight_decay=2 * gentle.weight_decay,
     )
